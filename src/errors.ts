@@ -1,0 +1,29 @@
+// The one error class. A code is a promise to callers and never changes its meaning;
+// the message says what, where, what was expected, what was got, and what to do.
+
+export const errorCodes = [
+  "cancelled", // the caller's signal was aborted
+  "hash_mismatch", // a file's bytes are not the ones its manifest names
+  "internal", // a broken invariant of ours, never the caller's fault
+  "invalid_argument", // a value passed by the caller is out of range or of the wrong kind
+  "invalid_checkpoint", // a checkpoint's file is truncated, malformed or inconsistent
+  "invalid_config", // config.json or model.json is malformed
+  "invalid_graph", // graph.onnx is malformed or does not fit its weights
+  "invalid_state", // a state does not belong to this model or position
+  "model_too_large", // the model does not fit in the memory allowed
+  "not_found", // a named file or tensor does not exist
+  "unsupported", // well-formed, but asks for something this project does not do
+] as const;
+
+export type ErrorCode = (typeof errorCodes)[number];
+
+/** Any failure this project raises on purpose. Across isolates compare `code`, never `instanceof`. */
+export class GriffinError extends Error {
+  override readonly name = "GriffinError";
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
