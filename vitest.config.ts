@@ -1,9 +1,27 @@
+import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
+
+const common = { fsModuleCache: false, testTimeout: 60_000, hookTimeout: 60_000 };
+
+/** Where .ci/run wants the results as JSON. */
+const report = process.env["VITEST_REPORT"];
 
 export default defineConfig({
   test: {
-    fsModuleCache: false,
-    include: ["test/**/*.test.ts"],
-    testTimeout: 60_000,
+    reporters: report ? ["default", ["json", { outputFile: report }]] : ["default"],
+    projects: [
+      {
+        test: {
+          ...common,
+          name: "node",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/worker/**", "test/large/**"],
+        },
+      },
+      {
+        plugins: [cloudflareTest({ wrangler: { configPath: "./test/worker/wrangler.toml" } })],
+        test: { ...common, name: "workerd", include: ["test/worker/**/*.test.ts"] },
+      },
+    ],
   },
 });

@@ -161,12 +161,12 @@ export const signatures = {
   },
 } as const satisfies Record<OperatorName, FunctionSignature>;
 
-/** The signature of an operator, or an `unsupported` error that names it. */
-export function signatureOf(operator: string): FunctionSignature & { name: OperatorName } {
+/** The signature of an operator, or an `unsupported` error that names it and `where` it was called. */
+export function signatureOf(operator: string, where = "The graph"): FunctionSignature & { name: OperatorName } {
   if (!Object.hasOwn(signatures, operator)) {
     throw new GriffinError(
       "unsupported",
-      `The graph calls "${operator}", which is not one of ${Object.keys(signatures).join(", ")}.`,
+      `${where} calls "${operator}", which is not one of ${Object.keys(signatures).join(", ")}.`,
     );
   }
   const name = operator as OperatorName;

@@ -6,6 +6,9 @@ import type { Config } from "./config.ts";
 
 export type KvDtype = "f32" | "bf16";
 
+/** Positions are int32 in the graph. */
+export const maxPosition = 2 ** 31 - 1;
+
 /** One state input of the graph; `name + ".out"` is the output that replaces it. */
 export interface StateEntry {
   /** `layers.{i}.rg_lru`, `.conv1d`, `.keys` or `.values` */
@@ -66,10 +69,18 @@ export function checkState(layout: StateLayout, state: State): void {
       `The state holds ${state.data.byteLength} bytes, but this model's is ${layout.totalBytes}: it belongs to another model.`,
     );
   }
-  if (!Number.isSafeInteger(state.position) || state.position < 0 || state.position > 0x7fffffff) {
+  if (!Number.isSafeInteger(state.position) || state.position < 0 || state.position > maxPosition) {
     throw new GriffinError(
       "invalid_state",
-      `The state's position must be an integer from 0 to 2^31 - 1, got ${state.position}.`,
+      `The state's position must be an integer from 0 to ${maxPosition}, got ${state.position}.`,
     );
   }
+}
+
+/** The values of one entry of a state, as f32. */
+export function entryValues(state: State, entry: StateEntry): Float32Array<ArrayBuffer> {
+  const bytes = state.data.slice(entry.offsetBytes, entry.offsetBytes + entry.lengthBytes);
+  if (entry.dtype === "f32") return new Float32Array(bytes.buffer);
+  const wide = Uint32Array.from(new Uint16Array(bytes.buffer), (bits) => bits << 16);
+  return new Float32Array(wide.buffer);
 }

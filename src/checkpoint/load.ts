@@ -1,0 +1,202 @@
+// Opens a checkpoint folder: manifest, graph and tokenizer at once, the weights as a stream that is read only once.
+// Knows no place: `OpenFile` may read a disk, R2, static assets or a web server. Every byte is checked against model.json.
+import { GriffinError } from "../errors.ts";
+import type { ChatTokens } from "../model/chat-template.ts";
+import type { Config } from "../model/config.ts";
+import { weightsFile } from "../model/graph.ts";
+import { parseJson } from "../model/parse-json.ts";
+import { type WeightSpec, weightSpecs } from "../model/weights.ts";
+import { type CreateHash, digestFile, type FileEntry, fileEntry } from "./hash.ts";
+import { type Format, graphFile, type Manifest, manifestFile, parseManifest, tokenizerFile } from "./manifest.ts";
+import { headerLength, headerLengthBytes, parseHeader, type SafetensorsHeader } from "./safetensors.ts";
+
+/** Opens a file of the checkpoint folder for one reading; fails with `not_found` where there is none. */
+export type OpenFile = (name: string) => Promise<ReadableStream<Uint8Array>>;
+
+/** What tensors of a checkpoint are stored as. */
+export type StoredDtype = "F32" | "BF16";
+
+/** A run of one tensor's bytes, in order. Pieces may end in the middle of an element. */
+export interface WeightPiece {
+  name: string;
+  dtype: StoredDtype;
+  shape: readonly number[];
+  /** Where in the tensor these bytes belong. */
+  offsetBytes: number;
+  /** A view of the stream's chunk: valid until the next piece is asked for. */
+  bytes: Uint8Array;
+}
+
+/** An opened checkpoint. */
+export interface Checkpoint {
+  manifest: Manifest;
+  config: Config;
+  chat: ChatTokens | null;
+  /** graph.onnx, its hash checked. */
+  graph: Uint8Array;
+  /** The value of tokenizer.json, its hash checked; null where the folder has none. */
+  tokenizer: unknown;
+  /** Every byte of every tensor once, from a fresh stream; the last step fails unless size and hash are right. */
+  weights(): AsyncGenerator<WeightPiece, void, undefined>;
+}
+
+/** What a weight is stored as in a checkpoint of `format`. */
+export function storedDtype(spec: WeightSpec, format: Format): StoredDtype {
+  return format === "bf16" && spec.matrix ? "BF16" : "F32";
+}
+
+/** Opens a checkpoint folder. Errors name the file. */
+export async function openCheckpoint(open: OpenFile, createHash?: CreateHash): Promise<Checkpoint> {
+  const text = decodeText(await readAll(open, manifestFile, manifestLimitBytes), manifestFile);
+  const { manifest, config, chat } = parseManifest(text);
+  const readChecked = async (name: string, entry: FileEntry) => {
+    const bytes = await readAll(open, name, entry.bytes);
+    checkEntry(name, fileEntry(bytes, createHash), entry);
+    return bytes;
+  };
+  const graph = await readChecked(graphFile, manifest.files[graphFile]);
+  const entry = manifest.files[tokenizerFile];
+  const tokenizer =
+    entry === undefined
+      ? null
+      : parseJson(
+          decodeText(await readChecked(tokenizerFile, entry), tokenizerFile),
+          tokenizerFile,
+          "invalid_checkpoint",
+        );
+  const weights = () => streamWeights(open, manifest, config, createHash);
+  return { manifest, config, chat, graph, tokenizer, weights };
+}
+
+/** model.json is a few KB; nothing near this can be one. */
+const manifestLimitBytes = 2 ** 20;
+
+const bad = (message: string) => new GriffinError("invalid_checkpoint", message);
+
+function decodeText(bytes: Uint8Array, name: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new GriffinError("invalid_checkpoint", `${name} is not UTF-8.`, { cause });
+  }
+}
+
+function checkEntry(name: string, got: FileEntry, expected: FileEntry): void {
+  if (got.bytes !== expected.bytes) {
+    const kind = got.bytes < expected.bytes ? "truncated" : "too long";
+    throw bad(`${name} is ${kind}: ${manifestFile} says ${expected.bytes} bytes, got ${got.bytes}.`);
+  }
+  if (got.sha256 !== expected.sha256) {
+    throw new GriffinError(
+      "hash_mismatch",
+      `${name}: its SHA-256 is ${got.sha256}, ${manifestFile} says ${expected.sha256}. Convert or copy the checkpoint again.`,
+    );
+  }
+}
+
+/** Chunks of a file; the stream is let go of however the loop ends. */
+async function* chunks(open: OpenFile, name: string): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = (await open(name)).getReader();
+  try {
+    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
+  } finally {
+    await reader.cancel().catch(() => undefined); // a stream that failed has already said why
+  }
+}
+
+async function readAll(open: OpenFile, name: string, limitBytes: number): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of chunks(open, name)) {
+    parts.push(chunk);
+    bytes += chunk.byteLength;
+    if (bytes > limitBytes) throw bad(`${name} is too long: expected at most ${limitBytes} bytes.`);
+  }
+  return join(parts, bytes);
+}
+
+function join(parts: readonly Uint8Array[], bytes: number): Uint8Array {
+  const whole = new Uint8Array(bytes);
+  let offset = 0;
+  for (const part of parts) {
+    whole.set(part, offset);
+    offset += part.byteLength;
+  }
+  return whole;
+}
+
+async function* streamWeights(
+  open: OpenFile,
+  manifest: Manifest,
+  config: Config,
+  createHash?: CreateHash,
+): AsyncGenerator<WeightPiece, void, undefined> {
+  const expected = manifest.files[weightsFile];
+  const digest = digestFile(createHash);
+  let head: Uint8Array = new Uint8Array();
+  let tensors: StoredWeight[] | undefined;
+  let index = 0;
+  let offsetBytes = 0;
+  let readBytes = 0;
+  for await (const chunk of chunks(open, weightsFile)) {
+    digest.update(chunk);
+    readBytes += chunk.byteLength;
+    if (readBytes > expected.bytes) {
+      throw bad(`${weightsFile} is too long: ${manifestFile} says ${expected.bytes} bytes, got at least ${readBytes}.`);
+    }
+    let rest = chunk;
+    if (tensors === undefined) {
+      head = join([head, chunk], head.byteLength + chunk.byteLength);
+      const header = wholeHeader(head, expected.bytes);
+      if (header === undefined) continue;
+      tensors = storedWeights(header, manifest, config);
+      rest = head.subarray(header.dataStartBytes);
+    }
+    while (rest.byteLength > 0) {
+      const tensor = tensors[index];
+      if (tensor === undefined) throw bad(`${weightsFile} has bytes after its last tensor.`);
+      const { lengthBytes, ...described } = tensor;
+      const bytes = rest.subarray(0, lengthBytes - offsetBytes);
+      yield { ...described, offsetBytes, bytes };
+      rest = rest.subarray(bytes.byteLength);
+      offsetBytes += bytes.byteLength;
+      if (offsetBytes === lengthBytes) {
+        index++;
+        offsetBytes = 0;
+      }
+    }
+  }
+  checkEntry(weightsFile, digest.entry(), expected);
+}
+
+/** The header, once `head` holds all of it. */
+function wholeHeader(head: Uint8Array, fileBytes: number): SafetensorsHeader | undefined {
+  if (head.byteLength < headerLengthBytes) return undefined;
+  const endBytes = headerLengthBytes + headerLength(head, fileBytes, weightsFile);
+  if (head.byteLength < endBytes) return undefined;
+  return parseHeader(head.subarray(headerLengthBytes, endBytes), fileBytes, weightsFile);
+}
+
+interface StoredWeight extends Omit<WeightPiece, "offsetBytes" | "bytes"> {
+  lengthBytes: number;
+}
+
+/** The tensors in the order of their data: exactly those of the config, in the manifest's format, without holes. */
+function storedWeights(header: SafetensorsHeader, manifest: Manifest, config: Config): StoredWeight[] {
+  const specs = new Map(weightSpecs(config).map((spec) => [spec.name, spec]));
+  let atBytes = 0;
+  const stored = Array.from(header.tensors, ([name, entry]): StoredWeight => {
+    const spec = specs.get(name);
+    if (spec === undefined) throw bad(`${weightsFile}: the model has no tensor "${name}".`);
+    const dtype = storedDtype(spec, manifest.format);
+    const expected = `${dtype} [${spec.shape.join(", ")}]`;
+    const got = `${entry.dtype} [${entry.shape.join(", ")}]`;
+    if (got !== expected) throw bad(`${weightsFile}: tensor "${name}" must be ${expected}, got ${got}.`);
+    if (entry.beginBytes !== atBytes) throw bad(`${weightsFile}: there is a hole before tensor "${name}".`);
+    atBytes = entry.endBytes;
+    return { name, dtype, shape: spec.shape, lengthBytes: entry.endBytes - entry.beginBytes };
+  });
+  const missing = [...specs.keys()].find((name) => !header.tensors.has(name));
+  if (missing !== undefined) throw bad(`${weightsFile}: tensor "${missing}" is missing.`);
+  return stored;
+}

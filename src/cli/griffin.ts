@@ -1,0 +1,111 @@
+#!/usr/bin/env node
+// The `griffin` command. Each subcommand is a file; this one knows their options and turns errors into one line.
+import { Command, InvalidArgumentError, Option } from "commander";
+import { formats } from "../checkpoint/manifest.ts";
+import { GriffinError } from "../errors.ts";
+import { convertFolder } from "./convert.ts";
+import { inspect } from "./inspect.ts";
+import { writeLogits } from "./logits.ts";
+import { printPlan } from "./plan.ts";
+import { run } from "./run.ts";
+
+const integer = (least: number) => (text: string) => {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < least)
+    throw new InvalidArgumentError(`It must be an integer of at least ${least}.`);
+  return value;
+};
+
+const real = (text: string) => {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("It must be a number.");
+  return value;
+};
+
+const seed = (text: string) => {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("It must be an integer of at least 0.");
+  return BigInt(text);
+};
+
+const megabytes = (text: string) => integer(1)(text) * 1_000_000;
+
+const program = new Command("griffin")
+  .description("RecurrentGemma (Griffin) on the command line.")
+  .showHelpAfterError("(griffin --help says more)");
+
+program
+  .command("convert")
+  .description("turn a Hugging Face recurrent_gemma folder into a checkpoint folder")
+  .argument("<src>", "folder with config.json and safetensors, in one file or sharded")
+  .argument("<out>", "folder to write; may be the same")
+  .addOption(
+    new Option("--quantize <format>", "what matrices are stored in; as in the source unless given").choices([
+      ...formats,
+    ]),
+  )
+  .option("--quiet", "no progress bar")
+  .action(convertFolder);
+
+program
+  .command("inspect")
+  .description("print what a checkpoint holds")
+  .argument("<dir>", "checkpoint folder")
+  .option("--json", "as JSON")
+  .action(inspect);
+
+program
+  .command("plan")
+  .description("print the kernel calls of one pass, with shapes and addresses")
+  .argument("<dir>", "checkpoint folder")
+  .option("--tokens <n>", "tokens the pass reads", integer(1), 1)
+  .addOption(
+    new Option("--logits <rows>", "rows of logits it computes").choices(["none", "last", "all"]).default("last"),
+  )
+  .option("--json", "as JSON")
+  .action(printPlan);
+
+program
+  .command("run")
+  .description("reply to a prompt, or chat, on the terminal")
+  .argument("<dir>", "checkpoint folder")
+  .option("--prompt <text>", "reply to this and exit")
+  .option("--chat", "read messages from the terminal, one a line, until end of input")
+  .option("--raw", "continue the prompt as plain text, without the chat template")
+  .option("--system <text>", "instructions put in front of the first message")
+  .option("--max-tokens <n>", "most tokens of a reply", integer(0), 1024)
+  .option("--temperature <t>", "0 always takes the likeliest token", real, 0)
+  .option("--top-k <n>", "sample from the n likeliest tokens; 0 from all", integer(0))
+  .option("--top-p <p>", "sample from the likeliest tokens that together have probability p", real)
+  .option("--min-p <p>", "drop tokens less likely than p times the likeliest", real)
+  .option("--frequency-penalty <x>", "lower a token by x for each time it was said", real)
+  .option("--presence-penalty <x>", "lower a token by x once it was said", real)
+  .option("--repetition-penalty <x>", "divide the logits of tokens in the last window by x", real)
+  .option("--seed <n>", "the same seed gives the same reply", seed)
+  .option("--stop <text...>", "end the reply before this text")
+  .option("--memory <megabytes>", "refuse models that need more memory", megabytes)
+  .option("--stats", "print tokens and speed after each reply")
+  .action(run);
+
+program
+  .command("logits")
+  .description("write the logits of every position of a token sequence")
+  .argument("<dir>", "checkpoint folder")
+  .requiredOption("--tokens <file>", "JSON file with an array of token ids")
+  .requiredOption("--out <file>", "safetensors file to write: logits [T, V]")
+  .addOption(
+    new Option("--engine <name>", "our kernels, or onnxruntime-web on the same graph")
+      .choices(["wasm", "onnx"])
+      .default("wasm"),
+  )
+  .option("--chunk <n>", "tokens read in one pass", integer(1))
+  .option("--states", "write the state after the last token too, as state.{T}.layers.{i}.…")
+  .option("--memory <megabytes>", "refuse models that need more memory", megabytes)
+  .action(writeLogits);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof GriffinError)) throw error;
+  console.error(`griffin: ${error.message}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,85 @@
+// The chat template of Gemma's family, in token ids:
+//   <bos><start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n{text}<end_of_turn>\n…
+// Control tokens are put in by id; texts go through `encodeText`, which cannot produce one.
+import { GriffinError } from "../errors.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** The control tokens of the template. */
+export interface ChatTokens {
+  bosTokenId: number;
+  startOfTurnTokenId: number;
+  endOfTurnTokenId: number;
+}
+
+/** `assistant` is another word for `model`, `developer` for `system`. */
+export const chatRoles = ["system", "developer", "user", "model", "assistant"] as const;
+export type ChatRole = (typeof chatRoles)[number];
+
+export interface ChatMessage {
+  role: ChatRole;
+  content: string;
+}
+
+/** Ids of a fresh conversation, ready for the model's reply. System texts go in front of the next user's text. */
+export function renderPrompt(messages: readonly ChatMessage[], tokenizer: Tokenizer, chat: ChatTokens): number[] {
+  return [chat.bosTokenId, ...renderTurns(turnsOf(messages), tokenizer, chat)];
+}
+
+/**
+ * Ids that append a user's text to a conversation, ready for the model's reply. `lastTokenId` is the last token that
+ * the conversation's state has read; null begins one. A reply that was cut short is closed first.
+ */
+export function renderNextTurn(
+  lastTokenId: number | null,
+  text: string,
+  tokenizer: Tokenizer,
+  chat: ChatTokens,
+): number[] {
+  const turns = renderTurns([{ role: "user", text }], tokenizer, chat);
+  if (lastTokenId === null) return [chat.bosTokenId, ...turns];
+  const closing = lastTokenId === chat.endOfTurnTokenId ? [] : [chat.endOfTurnTokenId];
+  return [...closing, ...tokenizer.encodeText("\n"), ...turns];
+}
+
+interface Turn {
+  role: "user" | "model";
+  text: string;
+}
+
+function turnsOf(messages: readonly ChatMessage[]): Turn[] {
+  const turns: Turn[] = [];
+  const system: string[] = [];
+  for (const { role, content } of messages) {
+    if (role === "system" || role === "developer") system.push(content);
+    else if (role === "user") turns.push({ role, text: [...system.splice(0), content].join("\n\n") });
+    else if (role === "model" || role === "assistant") turns.push({ role: "model", text: content });
+    else {
+      throw new GriffinError(
+        "invalid_argument",
+        `A message's role must be one of ${chatRoles.join(", ")}; got ${JSON.stringify(role)}.`,
+      );
+    }
+  }
+  if (system.length > 0) turns.push({ role: "user", text: system.join("\n\n") });
+  if (turns.length === 0) throw new GriffinError("invalid_argument", "A prompt needs at least one message, got none.");
+  return turns;
+}
+
+/** Each turn, then the opening of the model's. A text is encoded by itself, so it has the same ids in any company. */
+function renderTurns(
+  turns: readonly Turn[],
+  tokenizer: Tokenizer,
+  { startOfTurnTokenId, endOfTurnTokenId }: ChatTokens,
+) {
+  const newline = tokenizer.encodeText("\n");
+  const opening = (role: Turn["role"]) => [startOfTurnTokenId, ...tokenizer.encodeText(role), ...newline];
+  return [
+    ...turns.flatMap(({ role, text }) => [
+      ...opening(role),
+      ...tokenizer.encodeText(text),
+      endOfTurnTokenId,
+      ...newline,
+    ]),
+    ...opening("model"),
+  ];
+}

@@ -1,0 +1,59 @@
+// The weights a Config needs: names, shapes and which of them are matrices, in the order the graph uses them.
+// Names are Hugging Face's without the leading `model.`; only the convolution changes its shape, to [tap, R].
+import type { Config } from "./config.ts";
+
+/** One tensor of a checkpoint. */
+export interface WeightSpec {
+  name: string;
+  shape: readonly number[];
+  /** The weight of a `linear` or the table of an `embed`: may be stored narrower than f32. */
+  matrix: boolean;
+}
+
+/** Taps of the causal convolution: the current token and the three before it. */
+export const convTaps = 4;
+
+/** Every weight of a model, in execution order. */
+export function weightSpecs(config: Config): WeightSpec[] {
+  const { width, lruWidth, mlpWidth, numHeads, headDim } = config;
+  const kvWidth = config.numKvHeads * headDim;
+  const gateSize = lruWidth / numHeads;
+  const specs: WeightSpec[] = [];
+  const vector = (name: string, ...shape: number[]) => specs.push({ name, shape, matrix: false });
+  const matrix = (name: string, ...shape: number[]) => specs.push({ name, shape, matrix: true });
+  const linear = (name: string, outputs: number, inputs: number, bias = true) => {
+    matrix(`${name}.weight`, outputs, inputs);
+    if (bias) vector(`${name}.bias`, outputs);
+  };
+
+  matrix("embed_tokens.weight", config.vocabSize, width);
+  config.blockTypes.forEach((type, i) => {
+    const layer = `layers.${i}`;
+    const block = `${layer}.temporal_block`;
+    vector(`${layer}.temporal_pre_norm.weight`, width);
+    if (type === "recurrent") {
+      linear(`${block}.linear_x`, lruWidth, width);
+      vector(`${block}.conv_1d.weight`, convTaps, lruWidth);
+      vector(`${block}.conv_1d.bias`, lruWidth);
+      for (const gate of ["input_gate", "recurrent_gate"]) {
+        vector(`${block}.rg_lru.${gate}_weight`, numHeads, gateSize, gateSize);
+        vector(`${block}.rg_lru.${gate}_bias`, numHeads, gateSize);
+      }
+      vector(`${block}.rg_lru.recurrent_param`, lruWidth);
+      linear(`${block}.linear_y`, lruWidth, width);
+      linear(`${block}.linear_out`, width, lruWidth);
+    } else {
+      linear(`${block}.q_proj`, numHeads * headDim, width, config.attentionBias);
+      linear(`${block}.k_proj`, kvWidth, width, config.attentionBias);
+      linear(`${block}.v_proj`, kvWidth, width, config.attentionBias);
+      linear(`${block}.o_proj`, width, numHeads * headDim);
+    }
+    vector(`${layer}.channel_pre_norm.weight`, width);
+    linear(`${layer}.mlp_block.gate_proj`, mlpWidth, width);
+    linear(`${layer}.mlp_block.up_proj`, mlpWidth, width);
+    linear(`${layer}.mlp_block.down_proj`, width, mlpWidth);
+  });
+  vector("final_norm.weight", width);
+  if (!config.tied) matrix("lm_head.weight", config.vocabSize, width);
+  return specs;
+}

@@ -1,0 +1,96 @@
+import { describe, it } from "vitest";
+import * as reference from "../reference/kernels.ts";
+import { expectClose, expectSameBits, kernels, Operands, random, sizes, tokenCounts } from "./harness.ts";
+import { dtypes, panels, rounded, type Dtype } from "./panels.ts";
+
+interface Call {
+  T: number;
+  K: number;
+  M: number;
+  x: Float32Array<ArrayBuffer>;
+  weight: Float32Array<ArrayBuffer>;
+  bias: Float32Array<ArrayBuffer> | undefined;
+}
+
+const call = (T: number, K: number, M: number, dtype: Dtype, withBias = true): Call => ({
+  T,
+  K,
+  M,
+  x: random(T * K, 1),
+  weight: rounded(random(M * K, 2, 1 / Math.sqrt(K)), dtype),
+  bias: withBias ? random(M, 3) : undefined,
+});
+
+/** Runs all tokens in calls of at most `atOnce`. */
+function linear({ T, K, M, x, weight, bias }: Call, dtype: Dtype, atOnce: number): Float32Array {
+  const operands = new Operands();
+  const packed = panels(operands, weight, M, K, dtype);
+  const input = operands.input(x);
+  const biasPtr = bias === undefined ? 0 : operands.input(bias).ptr;
+  const y = operands.output(T * M);
+  for (let t = 0; t < T; t += atOnce) {
+    const [yPtr, xPtr] = [y.ptr + t * M * 4, input.ptr + t * K * 4];
+    kernels[`linear_${dtype}`](yPtr, xPtr, packed.ptr, biasPtr, Math.min(atOnce, T - t), M, K);
+  }
+  operands.check();
+  return y.f32();
+}
+
+/** The order of additions that the kernels promise, one f32 operation at a time. */
+function chain({ T, K, M, x, weight, bias }: Call): Float32Array {
+  const y = new Float32Array(T * M);
+  for (let t = 0; t < T; t++) {
+    for (let m = 0; m < M; m++) {
+      let sum = 0;
+      for (let k = 0; k < K; k++) sum = Math.fround(sum + Math.fround(weight[m * K + k]! * x[t * K + k]!));
+      y[t * M + m] = sum + (bias?.[m] ?? 0);
+    }
+  }
+  return y;
+}
+
+const small = sizes.filter((size) => size >= 1 && size <= 64);
+const shapes = small.flatMap((K) => small.map((M): [number, number] => [K, M]));
+
+describe.each(dtypes)("linear_%s", (dtype) => {
+  it.each(tokenCounts)("multiplies %i tokens by matrices of all sizes", (T) => {
+    for (const [K, M] of [...shapes, [2560, 17], [5, 2560]] as const) {
+      for (const withBias of [true, false]) {
+        const operands = call(T, K, M, dtype, withBias);
+        const got = linear(operands, dtype, T);
+        expectClose(`linear_${dtype}`, got, reference.linear(operands.x, operands.weight, operands.bias, { T, K, M }));
+      }
+    }
+  });
+
+  it("adds every product in order of k, then the bias, whatever the size and the number of tokens", () => {
+    for (const [K, M] of [...shapes, [2560, 33]] as const) {
+      const operands = call(7, K, M, dtype);
+      const want = chain(operands);
+      for (const atOnce of [1, 2, 3, 4, 5, 6, 7]) expectSameBits(linear(operands, dtype, atOnce), want);
+    }
+  });
+
+  it("gives a token the same bits alone and among 64", () => {
+    for (const [K, M] of [...shapes, [2560, 100], [100, 2560]] as const) {
+      const operands = call(64, K, M, dtype);
+      expectSameBits(linear(operands, dtype, 64), linear(operands, dtype, 1));
+    }
+  });
+
+  it("multiplies by a real layer's 2560 × 2560", () => {
+    const K = 2560;
+    const pattern = rounded(random(4099, 4, 1 / Math.sqrt(K)), dtype);
+    const weight = new Float32Array(K * K);
+    for (let i = 0; i < weight.length; i++) weight[i] = pattern[i % pattern.length]!;
+    const operands = { ...call(1, K, 0, dtype), M: K, weight, bias: random(K, 5) };
+    const want = reference.linear(operands.x, weight, operands.bias, { T: 1, K, M: K });
+    expectClose(`linear_${dtype}`, linear(operands, dtype, 1), want);
+  });
+
+  it("does nothing for no tokens or no outputs", () => {
+    linear(call(0, 5, 8, dtype), dtype, 1);
+    linear(call(1, 5, 0, dtype), dtype, 1);
+    linear(call(2, 5, 0, dtype), dtype, 2);
+  });
+});

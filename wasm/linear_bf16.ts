@@ -1,0 +1,120 @@
+// y[t, m] = Σ_k x[t, k] · w[m, k] + bias[m], k ascending in one chain from 0, the bias last
+//
+// Shapes     x [T, K] f32, w [M, K] bf16 in panels of 8 rows (pack.ts), bias [M] f32 or pointer 0; y [T, M] f32
+// Alignment  none needed
+// Aliasing   none
+// Tail       groups of four panels or four tokens repeat their last one where fewer are left, and store it once;
+//            outputs from M on are not stored
+// Tolerance  3e-6 absolute for sums around 1: each product and each sum is rounded once; bf16 → f32 is exact
+// Source     four streams of weights for one token, because memory is slower than arithmetic there; 4 × 8 sums in
+//            registers for many, after Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008)
+import { store_panel } from "./panel";
+import { mul_add } from "./simd";
+
+/** Keeps the high half of every u32: rows 4–7 of a panel as f32. */
+const HIGH_HALVES = memory.data<u32>([0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000]);
+
+/** Multiplies every token by a matrix of bf16; a token's bits do not depend on T. */
+export function linear_bf16(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, T: i32, M: i32, K: i32): void {
+  if (T == 1) one_token(yPtr, xPtr, weightPtr, biasPtr, M, K);
+  else many_tokens(yPtr, xPtr, weightPtr, biasPtr, T, M, K);
+}
+
+/** Walks four panels side by side: the processor then prefetches four streams. */
+function one_token(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, M: i32, K: i32): void {
+  const highHalves = v128.load(HIGH_HALVES);
+  const panelBytes = (<usize>K) << 4;
+  const lastPtr = weightPtr + panelBytes * <usize>((M - 1) >> 3);
+  const xEnd = xPtr + ((<usize>K) << 2);
+  for (let m = 0; m < M; m += 32) {
+    let w0 = weightPtr;
+    let w1 = min(w0 + panelBytes, lastPtr);
+    let w2 = min(w1 + panelBytes, lastPtr);
+    let w3 = min(w2 + panelBytes, lastPtr);
+    let low0 = f32x4.splat(0);
+    let high0 = f32x4.splat(0);
+    let low1 = f32x4.splat(0);
+    let high1 = f32x4.splat(0);
+    let low2 = f32x4.splat(0);
+    let high2 = f32x4.splat(0);
+    let low3 = f32x4.splat(0);
+    let high3 = f32x4.splat(0);
+    for (let x = xPtr; x < xEnd; x += 4) {
+      const xk = v128.load32_splat(x);
+      const both0 = v128.load(w0);
+      low0 = mul_add(low0, i32x4.shl(both0, 16), xk);
+      high0 = mul_add(high0, v128.and(both0, highHalves), xk);
+      const both1 = v128.load(w1);
+      low1 = mul_add(low1, i32x4.shl(both1, 16), xk);
+      high1 = mul_add(high1, v128.and(both1, highHalves), xk);
+      const both2 = v128.load(w2);
+      low2 = mul_add(low2, i32x4.shl(both2, 16), xk);
+      high2 = mul_add(high2, v128.and(both2, highHalves), xk);
+      const both3 = v128.load(w3);
+      low3 = mul_add(low3, i32x4.shl(both3, 16), xk);
+      high3 = mul_add(high3, v128.and(both3, highHalves), xk);
+      w0 += 16;
+      w1 += 16;
+      w2 += 16;
+      w3 += 16;
+    }
+    store_panel(yPtr, biasPtr, m, M, low0, high0);
+    if (m + 8 < M) store_panel(yPtr, biasPtr, m + 8, M, low1, high1);
+    if (m + 16 < M) store_panel(yPtr, biasPtr, m + 16, M, low2, high2);
+    if (m + 24 < M) store_panel(yPtr, biasPtr, m + 24, M, low3, high3);
+    weightPtr += panelBytes << 2;
+  }
+}
+
+/** Walks one panel for four tokens at a time: it is read from memory once and stays in cache. */
+function many_tokens(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, T: i32, M: i32, K: i32): void {
+  const highHalves = v128.load(HIGH_HALVES);
+  const xBytes = (<usize>K) << 2;
+  const yBytes = (<usize>M) << 2;
+  for (let m = 0; m < M; m += 8) {
+    const panelEnd = weightPtr + ((<usize>K) << 4);
+    for (let t = 0; t < T; t += 4) {
+      const tokens = T - t;
+      let x0 = xPtr + <usize>t * xBytes;
+      let x1 = tokens > 1 ? x0 + xBytes : x0;
+      let x2 = tokens > 2 ? x1 + xBytes : x1;
+      let x3 = tokens > 3 ? x2 + xBytes : x2;
+      let low0 = f32x4.splat(0);
+      let high0 = f32x4.splat(0);
+      let low1 = f32x4.splat(0);
+      let high1 = f32x4.splat(0);
+      let low2 = f32x4.splat(0);
+      let high2 = f32x4.splat(0);
+      let low3 = f32x4.splat(0);
+      let high3 = f32x4.splat(0);
+      for (let w = weightPtr; w < panelEnd; w += 16) {
+        const both = v128.load(w);
+        const low = i32x4.shl(both, 16);
+        const high = v128.and(both, highHalves);
+        let xk: v128;
+        xk = v128.load32_splat(x0);
+        low0 = mul_add(low0, low, xk);
+        high0 = mul_add(high0, high, xk);
+        xk = v128.load32_splat(x1);
+        low1 = mul_add(low1, low, xk);
+        high1 = mul_add(high1, high, xk);
+        xk = v128.load32_splat(x2);
+        low2 = mul_add(low2, low, xk);
+        high2 = mul_add(high2, high, xk);
+        xk = v128.load32_splat(x3);
+        low3 = mul_add(low3, low, xk);
+        high3 = mul_add(high3, high, xk);
+        x0 += 4;
+        x1 += 4;
+        x2 += 4;
+        x3 += 4;
+      }
+      const y = yPtr + <usize>t * yBytes;
+      store_panel(y, biasPtr, m, M, low0, high0);
+      if (tokens > 1) store_panel(y + yBytes, biasPtr, m, M, low1, high1);
+      if (tokens > 2) store_panel(y + yBytes * 2, biasPtr, m, M, low2, high2);
+      if (tokens > 3) store_panel(y + yBytes * 3, biasPtr, m, M, low3, high3);
+    }
+    weightPtr = panelEnd;
+  }
+}
