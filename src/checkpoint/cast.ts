@@ -9,7 +9,7 @@ export type SourceDtype = (typeof sourceDtypes)[number];
 /** Elements of `bytes`, whole and stored as `from`, stored as `to`. May return `bytes` itself. */
 export function cast(bytes: Uint8Array, from: SourceDtype, to: "F32" | "BF16"): Uint8Array {
   if (from === to) return bytes;
-  const aligned = bytes.byteOffset % dtypeBytes[from] === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % dtypeBytes[from] === 0 ? bytes : new Uint8Array(bytes);
   const { buffer, byteOffset, byteLength } = aligned;
   const count = byteLength / dtypeBytes[from];
   const bits = from === "F32" ? new Uint32Array(buffer, byteOffset, count) : new Uint16Array(buffer, byteOffset, count);
@@ -40,7 +40,7 @@ function f16ToF32Bits(bits: number): number {
 /** The convolution's taps first: [R, 4], in whichever of its stored shapes, to [4, R]. */
 export function tapsFirst(bytes: Uint8Array, taps: number): Uint8Array {
   const rows = bytes.byteLength / 4 / taps;
-  const from = new Uint32Array(bytes.slice().buffer);
+  const from = new Uint32Array(new Uint8Array(bytes).buffer);
   const to = new Uint32Array(from.length);
   for (let r = 0; r < rows; r++) for (let t = 0; t < taps; t++) to[t * rows + r] = from[r * taps + t] ?? 0;
   return new Uint8Array(to.buffer);

@@ -37,6 +37,8 @@ export interface Target {
 export interface ConvertOptions {
   /** Default: `bf16` when every matrix of the source is, else `f32`. */
   format?: Format;
+  /** What the window of keys and values is stored in. Default: f32 while it is at most 4 MiB, else bf16. */
+  kv?: KvDtype;
   /** Source and target are one folder: its tokenizer.json stays as it is. */
   inPlace?: boolean;
   /** Bytes of weights.safetensors written, of how many. */
@@ -61,7 +63,7 @@ export async function convert(source: Source, target: Target, options: ConvertOp
   const { tensors, dropped } = await findTensors(source, config);
   const tokenizer = await readTokenizer(source, config);
   const format = options.format ?? defaultFormat(tensors);
-  const kv = kvDtype(config);
+  const kv = options.kv ?? defaultKv(config);
   const ordered = inFileOrder(tensors, format);
   const { bytes: head, header, fileBytes } = encodeHeader(ordered.map(({ spec, to }) => ({ ...spec, dtype: to })));
   const graph = buildGraph(config, { kv, weights: (name) => storedTensor(header, name) });
@@ -133,7 +135,7 @@ function defaultFormat(tensors: readonly SourceTensor[]): Format {
 }
 
 /** Rounding the window to bf16 is worth it only where the window is large. */
-function kvDtype(config: Config): KvDtype {
+function defaultKv(config: Config): KvDtype {
   const windows = stateLayout(config, "f32").entries.filter(({ name }) => /\.(keys|values)$/.test(name));
   const bytes = windows.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
   return bytes <= kvF32LimitBytes ? "f32" : "bf16";

@@ -125,6 +125,11 @@ export class Instance {
     return state;
   }
 
+  /** A copy of memory from one address up to another. */
+  bytes(from: number, to: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#kernels.memory.buffer.slice(from, to) as ArrayBuffer);
+  }
+
   /** Leaves nothing of a conversation in memory: neither in its slot nor in the arena. */
   clear(slotPtr: number): void {
     clearSlot(this.#kernels.memory, this.layout, slotPtr);

@@ -144,14 +144,16 @@ export function sharded(folder: Folder, tensors: Tensors, count: number): Folder
   return new Map([...rest, ["model.safetensors.index.json", text(index)], ...files]);
 }
 
+/** A half by the formula of IEEE 754; finite ones only. */
+const f16 = (bits: number) => {
+  const [exponent, mantissa] = [(bits >> 10) & 31, bits & 1023];
+  const size = exponent === 0 ? mantissa * 2 ** -24 : (1 + mantissa / 1024) * 2 ** (exponent - 15);
+  return bits & 0x8000 ? -size : size;
+};
+
 /** Elements of a stored tensor as numbers. */
 export function values({ dtype, bytes }: Pick<Tensor, "bytes"> & { dtype: Dtype }): number[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const f16 = (bits: number) => {
-    const [exponent, mantissa] = [(bits >> 10) & 31, bits & 1023];
-    const size = exponent === 0 ? mantissa * 2 ** -24 : (1 + mantissa / 1024) * 2 ** (exponent - 15);
-    return bits & 0x8000 ? -size : size;
-  };
   return Array.from({ length: bytes.byteLength / dtypeBytes[dtype] }, (_, i) => {
     if (dtype === "F32") return view.getFloat32(4 * i, true);
     const bits = view.getUint16(2 * i, true);

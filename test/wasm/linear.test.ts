@@ -1,6 +1,6 @@
 import { describe, it } from "vitest";
 import * as reference from "../reference/kernels.ts";
-import { expectClose, expectSameBits, kernels, Operands, random, sizes, tokenCounts } from "./harness.ts";
+import { expectClose, expectSameBits, kernels, Operands, random, sizes, tokenCounts, type Operand } from "./harness.ts";
 import { dtypes, panels, rounded, type Dtype } from "./panels.ts";
 
 interface Call {
@@ -86,6 +86,29 @@ describe.each(dtypes)("linear_%s", (dtype) => {
     const operands = { ...call(1, K, 0, dtype), M: K, weight, bias: random(K, 5) };
     const want = reference.linear(operands.x, weight, operands.bias, { T: 1, K, M: K });
     expectClose(`linear_${dtype}`, linear(operands, dtype, 1), want);
+  });
+
+  it("reads nothing behind its tokens and weights, were they the last bytes of memory", () => {
+    const { memory } = kernels;
+    const K = 5;
+    for (const [T, M] of [1, 2, 3, 5].flatMap((count) => [1, 9, 17, 33].map((rows) => [count, rows] as const))) {
+      const operands = new Operands();
+      const packed = panels(operands, rounded(random(M * K, 6), dtype), M, K, dtype);
+      const input = operands.input(random(T * K, 7));
+      const y = operands.output(T * M);
+      const run = (xPtr: number, weightPtr: number) => {
+        kernels[`linear_${dtype}`](y.ptr, xPtr, weightPtr, 0, T, M, K);
+        return y.f32();
+      };
+      const want = run(input.ptr, packed.ptr);
+      memory.grow(1); // so that the copies overwrite no operand
+      const atEnd = ({ ptr, lengthBytes }: Operand) => {
+        new Uint8Array(memory.buffer).copyWithin(memory.buffer.byteLength - lengthBytes, ptr, ptr + lengthBytes);
+        return memory.buffer.byteLength - lengthBytes;
+      };
+      expectSameBits(run(atEnd(input), packed.ptr), want);
+      expectSameBits(run(input.ptr, atEnd(packed)), want);
+    }
   });
 
   it("does nothing for no tokens or no outputs", () => {
