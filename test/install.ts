@@ -13,8 +13,9 @@ const stamp = path.join(venv, "pyvenv.cfg");
 const succeeds = (command: string, ...args: string[]) =>
   spawnSync(command, args, { cwd: root, stdio: "ignore" }).status === 0;
 
+const modifiedMs = (file: string) => (existsSync(file) ? statSync(file).mtimeMs : 0);
+
 function installPython(): boolean {
-  const modifiedMs = (file: string) => (existsSync(file) ? statSync(file).mtimeMs : 0);
   if (modifiedMs(stamp) >= modifiedMs(requirements)) return true;
   console.log("installing the Python packages of test/python/requirements.txt into .venv …");
   rmSync(venv, { recursive: true, force: true });

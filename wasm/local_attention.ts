@@ -202,7 +202,7 @@ function score_rows(
 }
 
 /** Turns scores `from` to `to` into weights whose sum is 1; what shares a vector with them becomes 0. */
-function softmax(scoresPtr: usize, from: usize, to: u32): void {
+function softmax(scoresPtr: usize, from: usize, to: usize): void {
   for (let i = from & ~3; i < from; i++) store<f32>(scoresPtr + (i << 2), <f32>-Infinity);
   for (let i = to + 1; i & 3; i++) store<f32>(scoresPtr + (i << 2), <f32>-Infinity);
   const startPtr = scoresPtr + ((from & ~3) << 2);

@@ -146,7 +146,7 @@ async function* streamWeights(
     }
     let rest = chunk;
     if (tensors === undefined) {
-      head = join([head, chunk], head.byteLength + chunk.byteLength);
+      head = head.byteLength === 0 ? chunk : join([head, chunk], head.byteLength + chunk.byteLength);
       const header = wholeHeader(head, expected.bytes);
       if (header === undefined) continue;
       tensors = storedWeights(header, manifest, config);

@@ -46,17 +46,17 @@ interface TerminalConversation {
 
 /** A conversation in this process: its tokens, and the state after them. */
 function createConversation(engine: EdgeEngine, tokenizer: Tokenizer, options: RunOptions): TerminalConversation {
-  const { chat } = engine;
-  if (chat === null && !options.raw) {
+  const chatTokens = engine.chat;
+  if (chatTokens === null && !options.raw) {
     throw new GriffinError("unsupported", "This checkpoint has no chat tokens: use --raw to continue a text.");
   }
   let state: State | undefined;
   let history: number[] = [];
   const render = (text: string) => {
-    if (chat === null || options.raw) return [engine.config.bosTokenId, ...tokenizer.encodeText(text)];
+    if (chatTokens === null || options.raw) return [engine.config.bosTokenId, ...tokenizer.encodeText(text)];
     const isFirst = state === undefined;
     const message = isFirst && options.system ? `${options.system}\n\n${text}` : text;
-    return renderNextTurn(isFirst ? null : (history.at(-1) ?? null), message, tokenizer, chat);
+    return renderNextTurn(isFirst ? null : (history.at(-1) ?? null), message, tokenizer, chatTokens);
   };
 
   return {
@@ -89,7 +89,6 @@ function createConversation(engine: EdgeEngine, tokenizer: Tokenizer, options: R
         ({ state } = event.value);
         history = [...history, ...tokens, ...generated].slice(-engine.config.window);
         if (options.stats) {
-          const perSecond = (count: number, ms: number) => `${((1000 * count) / ms).toFixed(0)} tokens/s`;
           console.error(
             `[${event.value.finishReason}] read ${tokens.length} tokens (${perSecond(tokens.length, firstTokenMs)}), generated ` +
               `${generated.length} (${perSecond(generated.length, totalMs - firstTokenMs)}), position ${state.position}, state ${state.data.byteLength} bytes`,
@@ -118,6 +117,8 @@ async function chat(conversation: TerminalConversation): Promise<void> {
     prompt();
   }
 }
+
+const perSecond = (count: number, ms: number) => `${((1000 * count) / ms).toFixed(0)} tokens/s`;
 
 function samplingOf(options: RunOptions): Partial<SamplingOptions> {
   const { temperature, topK, topP, minP, frequencyPenalty, presencePenalty, repetitionPenalty, seed } = options;

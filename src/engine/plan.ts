@@ -98,8 +98,8 @@ export function schedule(graph: Graph, kernels: Kernels, tokens: number, logits:
 }
 
 /** The schedule with every operand at its address in `layout`, states in the slot at `slotPtr`. */
-export function buildPlan(schedule: Schedule, layout: MemoryLayout, slotPtr: number): Plan {
-  const { graph, tokens, logits, nodes, shapes, demand, offsets } = schedule;
+export function buildPlan(scheduled: Schedule, layout: MemoryLayout, slotPtr: number): Plan {
+  const { graph, tokens, logits, nodes, shapes, demand, offsets } = scheduled;
   const slotAddress = new Map(layout.slotEntries.map(({ name, slotOffset }) => [name, slotPtr + slotOffset]));
   const slotDtype = new Map(layout.slotEntries.map(({ name, dtype }) => [name, dtype]));
   const stateOf = stateValues(nodes);

@@ -77,7 +77,8 @@ function causalConv1d(b: Body, x: string, weight: string, bias: string, state: s
   return [b.add(taps.reduce(b.add), bias), b.slice(inputs, 0, b.ints(-3))];
 }
 
-/** The decay and its root in f64: 1 − a² has no digits left in f32 where a ≈ 1, and recurrences have long memories. */
+/** The decay goes through f64, so that a² is the f32 nearest to it: where a ≈ 1 the root magnifies a last bit of a².
+ *  1 − a² itself is taken in f32, as recurrentgemma does; models are trained with it. */
 function rgLru(
   b: Body,
   x: string,
@@ -89,11 +90,11 @@ function rgLru(
 ): string[] {
   const rate = b.mul(b.op("Softplus", [aParam]), b.float(-8));
   const logA = b.mul(b.op("Sigmoid", [b.cast(recurrentGate, "double")]), b.cast(rate, "double"));
-  const squareOfA = b.op("Exp", [b.add(logA, logA)]);
-  const root = b.op("Sqrt", [b.sub(b.cast(b.float(1), "double"), squareOfA)]);
+  const squareOfA = b.cast(b.op("Exp", [b.add(logA, logA)]), "float");
+  const root = b.op("Sqrt", [b.sub(b.float(1), squareOfA)]);
   const isFirst = b.unsqueeze(b.op("Equal", [b.cast(pos, "int64"), b.int(0)]), 1);
   const a = b.op("Where", [isFirst, b.float(0), b.cast(b.op("Exp", [logA]), "float")]);
-  const multiplier = b.op("Where", [isFirst, b.float(1), b.cast(root, "float")]);
+  const multiplier = b.op("Where", [isFirst, b.float(1), root]);
   const input = b.mul(multiplier, b.mul(b.op("Sigmoid", [inputGate]), x));
 
   const step = {

@@ -9,6 +9,17 @@ import { weightSpecs } from "../../src/model/weights.ts";
 
 export type Folder = Map<string, Uint8Array>;
 
+/** One array of bytes; without Node's Buffer, because these folders are used in workerd and browsers too. */
+function concat(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(pieces.reduce((total, piece) => total + piece.byteLength, 0));
+  let offset = 0;
+  for (const piece of pieces) {
+    whole.set(piece, offset);
+    offset += piece.byteLength;
+  }
+  return whole;
+}
+
 export const source = (folder: Folder): Source => ({
   size: async (file) => folder.get(file)?.byteLength ?? null,
   read: async (file, offset, length) => {
@@ -30,7 +41,7 @@ export const target = (folder: Folder, step: (action: string) => void = () => un
         pieces.push(bytes.slice());
       },
       close: async () => {
-        folder.set(file, Buffer.concat(pieces));
+        folder.set(file, concat(pieces));
       },
     };
   },
@@ -71,7 +82,7 @@ export type Tensors = Map<string, Tensor>;
 /** A safetensors file. */
 export function safetensors(tensors: Tensors): Uint8Array {
   const { bytes } = encodeHeader(Array.from(tensors, ([name, { dtype, shape }]) => ({ name, dtype, shape })));
-  return Buffer.concat([bytes, ...Array.from(tensors.values(), (tensor) => tensor.bytes)]);
+  return concat([bytes, ...Array.from(tensors.values(), (tensor) => tensor.bytes)]);
 }
 
 export const text = (value: unknown): Uint8Array =>

@@ -37,7 +37,7 @@ describe("demand", () => {
     const [none, last] = [planOf(5, "none"), planOf(5, "last")].map(({ steps }) => steps.map(({ node }) => node));
     expect(last!.length).toBe(graph.nodes.length);
     expect(none).toEqual(last!.filter((node) => none!.includes(node)));
-    expect(last!.filter((node) => !none!.includes(node)).at(-1)).toBe(graph.nodes.at(-1)!.name);
+    expect(last!.findLast((node) => !none!.includes(node))).toBe(graph.nodes.at(-1)!.name);
     expect(none!.some((node) => node.includes("rg_lru") || node.includes("attention"))).toBe(true);
   });
 });

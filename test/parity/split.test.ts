@@ -41,15 +41,15 @@ describe.each(testModelNames)("%s", (name) => {
 
   it("does not compute other bits for rows when only the last is asked for, or for a prompt read without logits", async () => {
     const turn = {
-      tokens: [...tokens],
+      tokens,
       maxTokens: 1,
       topLogProbabilities: 5,
       sampling: { temperature: 0 },
       stopTokens: [],
     };
     const once = await reply(engine, turn);
-    const read = await reply(engine, { tokens: [...tokens.slice(0, -1)], maxTokens: 0 });
-    const resumed = await reply(engine, { ...turn, tokens: [...tokens.slice(-1)], state: read.result.state });
+    const read = await reply(engine, { tokens: tokens.slice(0, -1), maxTokens: 0 });
+    const resumed = await reply(engine, { ...turn, tokens: tokens.slice(-1), state: read.result.state });
     expect(resumed.generated).toEqual(once.generated);
     const { vocabSize } = engine.config;
     const last = whole.logits.subarray(-vocabSize);
@@ -59,7 +59,7 @@ describe.each(testModelNames)("%s", (name) => {
   it("gives each of several turns at once what it gets alone, and leaves no slot or arena byte behind", async () => {
     const shared = await engineOf(folder, { slots: 3, chunkTokens: 4 });
     const turns = Array.from({ length: 7 }, (_, i) => ({
-      tokens: [...tokens.slice(i, i + 3 + 2 * i)],
+      tokens: tokens.slice(i, i + 3 + 2 * i),
       maxTokens: 6 + i,
       stopTokens: [],
       sampling: { temperature: 1, seed: BigInt(i) },

@@ -83,7 +83,7 @@ export const tolerances = {
   rms_norm: { relative: 1e-6, absolute: 0 },
   silu_mul: { relative: 3e-7, absolute: 0 },
   soft_cap: { relative: 5e-7, absolute: 0 },
-} as const satisfies Partial<Record<KernelName, Tolerance>>;
+} as const satisfies Partial<Record<KernelName | "rope", Tolerance>>;
 
 const guardBytes = 64;
 const guard = 0xff;
