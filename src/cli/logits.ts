@@ -7,7 +7,7 @@ import { GriffinError } from "../errors.ts";
 import { weightsFile } from "../model/graph.ts";
 import { parseJson } from "../model/parse-json.ts";
 import { entryValues, stateLayout, type StateLayout } from "../model/state.ts";
-import { checkTokens } from "../model/tokens.ts";
+import { checkPrompt } from "../model/tokens.ts";
 import { loadEngine, readCheckpoint } from "./engine.ts";
 
 export interface LogitsOptions {
@@ -85,7 +85,7 @@ async function scoreWithWasm(folder: string, tokens: number[], options: LogitsOp
 
 async function scoreWithOnnx(folder: string, tokens: number[], options: LogitsOptions): Promise<Scores> {
   const { config, manifest } = await readCheckpoint(folder);
-  checkTokens(tokens, config.vocabSize);
+  checkPrompt(tokens, config.vocabSize);
   const layout = stateLayout(config, manifest.kv);
   const { createOnnxSession } = await import("./onnx.ts");
   const [graph, weights] = await Promise.all([graphFile, weightsFile].map((name) => readFile(path.join(folder, name))));

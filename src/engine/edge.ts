@@ -7,7 +7,7 @@ import { GriffinError } from "../errors.ts";
 import type { ChatTokens } from "../model/chat-template.ts";
 import type { Config } from "../model/config.ts";
 import { checkState, emptyState, maxPosition, type State } from "../model/state.ts";
-import { checkTokens } from "../model/tokens.ts";
+import { checkPrompt, checkTokens } from "../model/tokens.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import type { Engine, GeneratedToken, Turn, TurnResult } from "./engine.ts";
 import { Instance, type InstanceOptions } from "./instance.ts";
@@ -53,6 +53,7 @@ export class EdgeEngine implements Engine {
   async *generate(turn: Turn, signal?: AbortSignal): AsyncGenerator<GeneratedToken, TurnResult, undefined> {
     const { tokens, maxTokens = defaultMaxTokens, state = emptyState(this.instance.stateLayout) } = turn;
     this.#check(tokens, maxTokens, state);
+    checkTokens("history", turn.history ?? [], this.config.vocabSize);
     const reply = createReply({ ...turn, maxTokens }, this.config, this.manifest.stop_token_ids, this.tokenizer);
 
     const slotPtr = await this.#slots.acquire(signal);
@@ -116,7 +117,7 @@ export class EdgeEngine implements Engine {
   }
 
   #check(tokens: readonly number[], maxTokens: number, state: State): void {
-    checkTokens(tokens, this.config.vocabSize);
+    checkPrompt(tokens, this.config.vocabSize);
     if (!Number.isSafeInteger(maxTokens) || maxTokens < 0)
       throw invalid(`maxTokens must be 0 or more, got ${maxTokens}.`);
     checkState(this.instance.stateLayout, state);

@@ -119,8 +119,8 @@ describe("griffin logits", () => {
 
   it.each([
     ["no tokens", [], /at least one token/],
-    ["a token out of range", [1, 320], /Token 1 .* 0 to 319, got 320/],
-    ["a negative token", [-1], /Token 0 /],
+    ["a token out of range", [1, 320], /tokens\[1\] .* 0 to 319, got 320/],
+    ["a negative token", [-1], /tokens\[0\] /],
     ["no array", { tokens: [1] }, /JSON array/],
     ["bad JSON", "[1,", /not valid JSON/],
   ])("refuses %s in one line, writes nothing, and works again", async (_, tokens, message) => {

@@ -2,13 +2,18 @@
 import type { SamplingOptions } from "../../src/engine/sampling.ts";
 import { threefry2x32 } from "../../src/engine/threefry.ts";
 
-type VectorLogits = number[] | { vocab: number; seed: number };
+type VectorLogits =
+  | number[]
+  | { vocab: number; seed: number; head?: undefined; rest?: undefined }
+  | { vocab: number; head: number[]; rest: number; seed?: undefined };
 
-/** The logits of a case: given, or l = (x0 >> 8) · 2⁻²⁰ − 8 with x0 = threefry2x32(seed, (id, 0)). */
+/** The logits of a case: all given; the first ones given and `rest` for all others; or l = (x0 >> 8) · 2⁻²⁰ − 8 with
+ *  x0 = threefry2x32(seed, (id, 0)). */
 export function vectorLogits(logits: VectorLogits): Float32Array {
   if (Array.isArray(logits)) return Float32Array.from(logits);
-  const word = (token: number) => threefry2x32([0, logits.seed], [token, 0])[0];
-  return Float32Array.from({ length: logits.vocab }, (_, token) => (word(token) >>> 8) / 2 ** 20 - 8);
+  const { vocab: length, head, rest, seed } = logits;
+  if (head !== undefined) return Float32Array.from({ length }, (_, token) => head[token] ?? rest);
+  return Float32Array.from({ length }, (_, token) => (threefry2x32([0, seed], [token, 0])[0] >>> 8) / 2 ** 20 - 8);
 }
 
 const camel = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());

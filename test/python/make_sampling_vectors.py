@@ -2,7 +2,8 @@
 
     python test/python/make_sampling_vectors.py
 
-Logits are given as numbers, or as {"vocab", "seed"}: l = (x0 >> 8) * 2**-20 - 8 with x0 = threefry2x32(seed, (id, 0)).
+Logits are given as numbers; as {"vocab", "seed"}: l = (x0 >> 8) * 2**-20 - 8 with x0 = threefry2x32(seed, (id, 0));
+or as {"vocab", "head", "rest"}: the first ones are `head`, all others are `rest`.
 """
 
 import json
@@ -23,6 +24,8 @@ def logits_of(logits) -> np.ndarray:
     """The logits that a case names."""
     if isinstance(logits, list):
         return np.array(logits, f32)
+    if "head" in logits:
+        return np.array(logits["head"] + [logits["rest"]] * (logits["vocab"] - len(logits["head"])), f32)
     words, _ = sampling.threefry2x32((0, logits["seed"]), (np.arange(logits["vocab"]), 0))
     return ((words >> 8) * 2.0**-20 - 8).astype(f32)
 
@@ -38,6 +41,11 @@ def options_of(case) -> sampling.SamplingOptions:
 def bits(x) -> str:
     """The bit pattern of an f32."""
     return f"{int(np.asarray(x, f32).view(np.uint32)):08x}"
+
+
+def checksum(x: np.ndarray) -> int:
+    """The sum of the bit patterns, mod 2**32."""
+    return int(np.asarray(x, f32).view(np.uint32).sum(dtype=np.uint64)) % 2**32
 
 
 def token_of(case) -> int:
@@ -98,6 +106,13 @@ def main() -> None:
         "everything", generated, temperature=0.8, top_k=50, top_p=0.95, min_p=0.01, frequency_penalty=0.4, presence_penalty=0.3,
         repetition_penalty=1.2, logit_bias={"11": 3.1, "12": -3.3}, context=range(40), reply=[11, 12, 11, 700], window=32, positions=range(8),
     )  # fmt: skip
+    add("repetition penalty lowers logits below 0 too", [-2.0, -2.5, -5.0], temperature=0, context=[0], repetition_penalty=1.5, positions=[0])
+    # Border cases of rounding, found by search; each draws another token when one rounding is left out or doubled.
+    add("a running sum that equals u times the sum does not exceed it", {"vocab": 131072, "head": [0.5], "rest": 0.5}, positions=[116, 142])
+    add("rounding leaves none: the last that weighs more than 0", {"vocab": 65536, "head": [0.0, -200.0], "rest": -17.35}, positions=[901, 2155])
+    add("p is an f32", [0.5] * 25, top_p=0.6, positions=range(12))
+    add("the temperature is an f32", [0.0, -1.0], temperature=0.85, min_p=0.30836519598960876)
+    add("the temperature is an f32", [0.0, -0.5], temperature=0.91, min_p=0.5772669315338135)
     add("a vocabulary of 256 000", {"vocab": 256000, "seed": 3}, temperature=1.1, positions=[0, 17])
 
     for case in cases:
@@ -106,8 +121,6 @@ def main() -> None:
     random = np.random.default_rng(5)
     negative = np.concatenate([[0, -1e-30, -87, -87.5, -200, -np.log(2) / 2], -87 * random.random(120) ** 3]).astype(f32)
     positive = np.concatenate([[1, 2, 0.7071068, 256000, 3e38, 1.2e-38], 1 + 300 * random.random(60) ** 4]).astype(f32)
-    wide = logits_of(generated)
-    tokens = [int(wide.argmax()), 0, 1, 2, 700, 2047]
     vectors = {
         "exp32": [[bits(x), bits(sampling.exp32(x))] for x in negative],
         "log32": [[bits(x), bits(sampling.log32(x))] for x in positive],
@@ -115,10 +128,15 @@ def main() -> None:
             {"logits": logits, "bits": bits(sampling.sum32(logits_of(logits)))}
             for logits in (small, generated, {"vocab": 1000, "seed": 9})
         ],
-        "log_probabilities": {
-            "logits": generated,
-            "tokens": [[token, bits(sampling.log_probabilities(wide)[token])] for token in tokens],
+        # The sum of all bit patterns, mod 2**32: one result with another last bit shows.
+        "checksums": {
+            "exp32": [[step, checksum(sampling.exp32(-step * np.arange(2**16)))] for step in (2**-17, 2**-9.0 * 0.6875)],
+            "log32": [[step, checksum(sampling.log32(1 + step * np.arange(2**16)))] for step in (2**-16, 2**-8)],
         },
+        "log_probabilities": [
+            {"logits": logits, "bits": [bits(x) for x in sampling.log_probabilities(logits_of(logits))[:40]]}
+            for logits in (small, generated, [0.0, 1.0], [0.1, -0.3, 0.2], {"vocab": 50, "seed": 1}, {"vocab": 200, "seed": 2})
+        ],
         "uniform": [
             [str(seed), position, float(sampling.uniform_at(seed, position))]
             for seed in (0, 1, 2**32 - 1, 2**32, 0xFEDCBA9876543210, 2**64 - 1)

@@ -7,7 +7,7 @@ import json
 import unittest
 
 import numpy as np
-from make_sampling_vectors import bits, logits_of, options_of, sampling, target, token_of
+from make_sampling_vectors import bits, checksum, logits_of, options_of, sampling, target, token_of
 
 f32 = np.float32
 vectors = json.loads(target.read_text())
@@ -31,17 +31,20 @@ class SamplingTest(unittest.TestCase):
             self.assertGreater(len(vectors[name]), 60)
             for x, y in vectors[name]:
                 self.assertEqual(bits(getattr(sampling, name)(from_bits(x))[0]), y, f"{name}({from_bits(x)})")
+        for step, expected in vectors["checksums"]["exp32"]:
+            self.assertEqual(checksum(sampling.exp32(-step * np.arange(2**16))), expected)
+        for step, expected in vectors["checksums"]["log32"]:
+            self.assertEqual(checksum(sampling.log32(1 + step * np.arange(2**16))), expected)
         for entry in vectors["sum32"]:
             self.assertEqual(bits(sampling.sum32(logits_of(entry["logits"]))), entry["bits"])
         for seed, position, u in vectors["uniform"]:
             self.assertEqual(float(sampling.uniform_at(int(seed), position)), u)
 
     def test_log_probabilities_give_the_bits_of_the_table(self):
-        entry = vectors["log_probabilities"]
-        log_p = sampling.log_probabilities(logits_of(entry["logits"]))
-        for token, expected in entry["tokens"]:
-            self.assertEqual(bits(log_p[token]), expected)
-        self.assertAlmostEqual(float(np.exp(log_p.astype(np.float64)).sum()), 1, places=5)
+        for entry in vectors["log_probabilities"]:
+            log_p = sampling.log_probabilities(logits_of(entry["logits"]))
+            self.assertEqual([bits(x) for x in log_p[:40]], entry["bits"])
+            self.assertAlmostEqual(float(np.exp(log_p.astype(np.float64)).sum()), 1, places=5)
 
     def test_samples_give_the_tokens_of_the_table(self):
         self.assertGreater(len(vectors["samples"]), 100)
