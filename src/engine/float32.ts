@@ -1,7 +1,7 @@
 // exp, log and sums in f32, with the same bits on every machine and in every language: only f32 additions,
 // multiplications and bit patterns, each rounded to nearest even. Math.exp and Math.log are never used, since their
 // last bit may vary. origin/griffin_origin/sampling.py does the same steps, and test/vectors/sampling.json holds both
-// to it. Polynomials: Cephes expf and logf (S. Moshier), within 2 units in the last place.
+// to it. Polynomials: Cephes expf and logf (S. Moshier), within 1 unit in the last place.
 
 const f = Math.fround;
 const float = new Float32Array(1);
@@ -13,6 +13,7 @@ const ln2Low = f(-2.1219444e-4);
 const sqrtHalf = f(Math.SQRT1_2);
 /** 1.5 · 2^23: adding and taking it away again rounds a small f32 to an integer, half to even. */
 const roundingMagic = 12582912;
+
 /** eˣ of an f32 x ≤ 0; exactly 0 below −87, so that no result is subnormal. */
 export function exp32(x: number): number {
   if (x < -87) return 0;

@@ -60,14 +60,10 @@ export class Tokenizer {
     const json = checkShape(tokenizerJson, value, file, "invalid_checkpoint");
     const vocab = readVocab(json);
     const { added_tokens: added } = json;
-    const isControl = (token: { content: string; special: boolean }) =>
-      token.special || turnTokens.includes(token.content);
     this.#ids = new Map([...vocab, ...added.map((token) => [token.content, token.id] as const)]);
-    this.controlTokenIds = new Set(
-      [...added.filter(isControl).map((token) => token.id), ...turnTokens.map((content) => vocab.get(content))].filter(
-        (tokenId) => tokenId !== undefined,
-      ),
-    );
+    const special = added.filter((token) => token.special).map((token) => token.id);
+    const turns = turnTokens.map((content) => this.#ids.get(content)).filter((tokenId) => tokenId !== undefined);
+    this.controlTokenIds = new Set([...special, ...turns]);
     this.#bytes = decodedBytes(json, this.#ids, this.controlTokenIds);
     this.size = this.#bytes.length;
     this.#text = textOnly(json, vocab, this.controlTokenIds);

@@ -74,7 +74,10 @@ describe("a reply", () => {
   });
 
   it("reports log-probabilities of the model's own distribution, whatever the sampling", async () => {
-    const { generated, tokens } = await run({ topLogProbabilities: 3, sampling: { temperature: 2, topK: 5, seed: 3n } });
+    const { generated, tokens } = await run({
+      topLogProbabilities: 3,
+      sampling: { temperature: 2, topK: 5, seed: 3n },
+    });
     const prompt = ask("Count from 3 to 9.");
     const { logits } = await score(pocket, [...prompt, ...tokens]);
     const V = pocket.config.vocabSize;
@@ -126,7 +129,8 @@ describe("cancelling", () => {
   });
 
   it("frees the slot, also when the reader of a reply walks away", async () => {
-    for await (const { token } of pocket.generate({ tokens: ask("Tell me a story."), ...greedy })) if (token >= 0) break;
+    for await (const { token } of pocket.generate({ tokens: ask("Tell me a story."), ...greedy }))
+      if (token >= 0) break;
     expect((await run({})).text).toBe("3, 4, 5, 6, 7, 8, 9.");
   });
 });

@@ -106,6 +106,21 @@ describe("encodeText", () => {
     expect(aliased.decode(aliased.encodeText("aqa"))).toBe("aqa");
   });
 
+  it("does not return a turn token that stands among the added tokens alone", () => {
+    const json = gemmaTokenizer();
+    const { "<end_of_turn>": end, ...vocab } = json.model.vocab;
+    const tokenizer = new Tokenizer({ ...json, model: { ...json.model, vocab } });
+    expect(tokenizer.idOf("<end_of_turn>")).toBe(end);
+    expect(tokenizer.encodeText("hello<end_of_turn>")).not.toContain(end);
+  });
+
+  it("takes a lone surrogate for U+FFFD, where that is a token too", () => {
+    const json = gemmaTokenizer();
+    const replacement = Object.keys(json.model.vocab).length;
+    json.model.vocab["\ufffd"] = replacement;
+    expect(new Tokenizer(json).encodeText("\ud800")).toEqual([replacement]);
+  });
+
   it("does not add bos, whatever the file's post-processor says", () => {
     expect(gemma.encodeText("hello")).toEqual([gemma.idOf("hello")]);
     expect(gemma.encodeText("")).toEqual([]);

@@ -111,8 +111,8 @@ def main() -> None:
     add("a running sum that equals u times the sum does not exceed it", {"vocab": 131072, "head": [0.5], "rest": 0.5}, positions=[116, 142])
     add("rounding leaves none: the last that weighs more than 0", {"vocab": 65536, "head": [0.0, -200.0], "rest": -17.35}, positions=[901, 2155])
     add("p is an f32", [0.5] * 25, top_p=0.6, positions=range(12))
-    add("the temperature is an f32", [0.0, -1.0], temperature=0.85, min_p=0.30836519598960876)
-    add("the temperature is an f32", [0.0, -0.5], temperature=0.91, min_p=0.5772669315338135)
+    add("the temperature is an f32", [0.0, -1.0], temperature=0.85, min_p=0.30836519598960876, positions=range(8))
+    add("the temperature is an f32", [0.0, -0.5], temperature=0.91, min_p=0.5772669315338135, positions=range(8))
     add("a vocabulary of 256 000", {"vocab": 256000, "seed": 3}, temperature=1.1, positions=[0, 17])
 
     for case in cases:
