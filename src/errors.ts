@@ -2,7 +2,9 @@
 // the message says what, where, what was expected, what was got, and what to do.
 
 export const errorCodes = [
+  "body_too_large", // a request is larger than this service reads
   "cancelled", // the caller's signal was aborted
+  "conversation_busy", // the branch, or the turn to go on from, has a reply in progress
   "hash_mismatch", // a file's bytes are not the ones its manifest names
   "internal", // a broken invariant of ours, never the caller's fault
   "invalid_argument", // a value passed by the caller is out of range or of the wrong kind
@@ -10,6 +12,8 @@ export const errorCodes = [
   "invalid_config", // config.json or model.json is malformed
   "invalid_graph", // graph.onnx is malformed or does not fit its weights
   "invalid_state", // a state does not belong to this model or position
+  "io_failed", // the system refused to read or write a file: no space, no permission, a folder in its place
+  "model_not_found", // no checkpoint of that name is configured
   "model_too_large", // the model does not fit in the memory allowed
   "not_found", // a named file or tensor does not exist
   "unsupported", // well-formed, but asks for something this project does not do

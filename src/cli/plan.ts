@@ -15,14 +15,15 @@ export async function printPlan(
     logitsTokens: logits === "all" ? tokens : 1,
   });
   const { layout } = instance;
-  const plan = instance.plan(tokens, logits, layout.slots[0] ?? 0);
+  const plan = instance.plan(tokens, logits);
   if (options.json) {
     console.log(JSON.stringify(plan, null, 2));
     return;
   }
   plan.steps.forEach(({ node, kernel, operands }, step) => {
     const places = operands.map(
-      ({ name, shape, dtype, address }) => `${name} ${dtype}[${shape.join(", ")}] @${address}`,
+      ({ name, shape, dtype, address, inSlot }) =>
+        `${name} ${dtype}[${shape.join(", ")}] @${inSlot ? "slot+" : ""}${address}`,
     );
     console.log(`${String(step).padStart(4)}  ${kernel.padEnd(20)}  ${node}`);
     for (const place of places) console.log(`${" ".repeat(28)}${place}`);

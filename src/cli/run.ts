@@ -5,7 +5,7 @@ import type { EdgeEngine } from "../engine/edge.ts";
 import type { Turn } from "../engine/engine.ts";
 import type { SamplingOptions } from "../engine/sampling.ts";
 import { GriffinError } from "../errors.ts";
-import { renderNextTurn } from "../model/chat-template.ts";
+import { renderPrompt } from "../model/chat-template.ts";
 import type { State } from "../model/state.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { loadEngine } from "./engine.ts";
@@ -56,7 +56,8 @@ function createConversation(engine: EdgeEngine, tokenizer: Tokenizer, options: R
     if (chatTokens === null || options.raw) return [engine.config.bosTokenId, ...tokenizer.encodeText(text)];
     const isFirst = state === undefined;
     const message = isFirst && options.system ? `${options.system}\n\n${text}` : text;
-    return renderNextTurn(isFirst ? null : (history.at(-1) ?? null), message, tokenizer, chatTokens);
+    const last = isFirst ? null : (history.at(-1) ?? null);
+    return renderPrompt([{ role: "user", content: message }], tokenizer, chatTokens, last);
   };
 
   return {

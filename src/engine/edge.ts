@@ -9,14 +9,17 @@ import type { Config } from "../model/config.ts";
 import { checkState, emptyState, maxPosition, type State } from "../model/state.ts";
 import { checkPrompt, checkTokens } from "../model/tokens.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import type { Rows } from "./demand.ts";
 import type { Engine, GeneratedToken, Turn, TurnResult } from "./engine.ts";
 import { Instance, type InstanceOptions } from "./instance.ts";
 import { pause } from "./pause.ts";
 import { createReply } from "./reply.ts";
-import { createSlots, type Slots } from "./slots.ts";
+import { createSlots, type Lease, type Slots } from "./slots.ts";
 
 /** A reply is never endless, whoever asked for it. */
 const defaultMaxTokens = 1024;
+
+export type { OpenFile };
 
 export interface EdgeOptions extends InstanceOptions {
   /** A host's faster SHA-256. */
@@ -33,6 +36,7 @@ export class EdgeEngine implements Engine {
   readonly tokenizer: Tokenizer | null;
   readonly instance: Instance;
   readonly #slots: Slots;
+  #isBroken = false;
 
   private constructor(checkpoint: Pick<EdgeEngine, "config" | "manifest" | "chat" | "tokenizer">, instance: Instance) {
     this.config = checkpoint.config;
@@ -50,41 +54,57 @@ export class EdgeEngine implements Engine {
     return new EdgeEngine({ ...checkpoint, tokenizer }, await Instance.load(module, checkpoint, options));
   }
 
-  async *generate(turn: Turn, signal?: AbortSignal): AsyncGenerator<GeneratedToken, TurnResult, undefined> {
-    const { tokens, maxTokens = defaultMaxTokens, state = emptyState(this.instance.stateLayout) } = turn;
-    this.#check(tokens, maxTokens, state);
-    checkTokens("history", turn.history ?? [], this.config.vocabSize);
-    const reply = createReply({ ...turn, maxTokens }, this.config, this.manifest.stop_token_ids, this.tokenizer);
+  /** True once a kernel has trapped: what WASM memory holds is unknown, so the engine must be replaced. */
+  get isBroken(): boolean {
+    return this.#isBroken;
+  }
 
-    const slotPtr = await this.#slots.acquire(signal);
+  async *generate(turn: Turn, signal?: AbortSignal): AsyncGenerator<GeneratedToken, TurnResult, undefined> {
+    const { maxTokens = defaultMaxTokens, state = emptyState(this.instance.stateLayout), replied = [] } = turn;
+    this.#check(turn.tokens, maxTokens, state);
+    checkTokens("history", turn.history ?? [], this.config.vocabSize);
+    checkTokens("replied", replied, this.config.vocabSize);
+    const reply = createReply({ ...turn, maxTokens }, this.config, this.manifest.stop_token_ids, this.tokenizer);
+    const tokens = [...turn.tokens, ...replied];
+    for (const token of replied) yield reply.accept(token);
+
+    const lease = await this.#slots.acquire(signal);
     try {
-      this.instance.restore(slotPtr, state);
+      this.instance.restore(lease.slotPtr, state);
       let { position } = state;
+      const forward = (chunk: number[], logits: Rows) => {
+        const rows = this.#forward(lease, chunk, position, logits);
+        position += chunk.length;
+        return rows;
+      };
       let next: GeneratedToken | undefined;
       let read = 0;
       while (read < tokens.length && !signal?.aborted) {
         const chunk = tokens.slice(read, read + this.instance.chunkTokens);
         read += chunk.length;
-        const replies = read === tokens.length && maxTokens > 0;
-        const logits = this.instance.forward(slotPtr, chunk, position, replies ? "last" : "none");
-        position += chunk.length;
+        const goesOn = read === tokens.length && !reply.ended;
+        const logits = forward(chunk, goesOn ? "last" : "none");
         // Sampled before the pause: the logits lie in memory that all turns share.
-        if (replies) next = reply.next(logits, position);
+        if (goesOn) next = reply.next(logits, position);
         await pause();
       }
       while (next !== undefined) {
         yield next;
         const goesOn = !reply.ended && !signal?.aborted;
-        const logits = this.instance.forward(slotPtr, [next.token], position, goesOn ? "last" : "none");
-        position += 1;
+        const logits = forward([next.token], goesOn ? "last" : "none");
         next = goesOn ? reply.next(logits, position) : undefined;
         await pause();
       }
-      const result = { ...reply.end(), state: this.instance.save(slotPtr, position), promptTokens: read };
+      lease.renew();
+      const result = {
+        ...reply.end(),
+        state: this.instance.save(lease.slotPtr, position),
+        promptTokens: Math.min(read, turn.tokens.length),
+        computedTokens: position - state.position,
+      };
       return read < tokens.length ? { ...result, finishReason: "cancelled" } : result;
     } finally {
-      this.instance.clear(slotPtr);
-      this.#slots.release(slotPtr);
+      this.#giveBack(lease);
     }
   }
 
@@ -100,20 +120,36 @@ export class EdgeEngine implements Engine {
     this.#check(tokens, 0, state);
     if (!Number.isSafeInteger(chunkTokens) || chunkTokens < 1)
       throw invalid(`chunkTokens must be 1 or more, got ${chunkTokens}.`);
-    const slotPtr = await this.#slots.acquire();
+    const copied = [...tokens]; // the caller's array may change while others run
+    const lease = await this.#slots.acquire();
     try {
-      this.instance.restore(slotPtr, state);
-      for (let read = 0; read < tokens.length; read += chunkTokens) {
-        yield this.instance
-          .forward(slotPtr, tokens.slice(read, read + chunkTokens), state.position + read, "all")
-          .slice();
+      this.instance.restore(lease.slotPtr, state);
+      for (let read = 0; read < copied.length; read += chunkTokens) {
+        const chunk = copied.slice(read, read + chunkTokens);
+        yield this.#forward(lease, chunk, state.position + read, "all").slice();
         await pause();
       }
-      return this.instance.save(slotPtr, state.position + tokens.length);
+      lease.renew();
+      return this.instance.save(lease.slotPtr, state.position + copied.length);
     } finally {
-      this.instance.clear(slotPtr);
-      this.#slots.release(slotPtr);
+      this.#giveBack(lease);
     }
+  }
+
+  #forward(lease: Lease, tokens: number[], position: number, logits: Rows): Float32Array {
+    lease.renew();
+    try {
+      return this.instance.forward(lease.slotPtr, tokens, position, logits);
+    } catch (cause) {
+      if (!(cause instanceof WebAssembly.RuntimeError)) throw cause;
+      this.#isBroken = true;
+      throw new GriffinError("internal", "A kernel failed: this engine cannot be used any more.", { cause });
+    }
+  }
+
+  #giveBack(lease: Lease): void {
+    if (lease.isHeld()) this.instance.clear(lease.slotPtr);
+    lease.release();
   }
 
   #check(tokens: readonly number[], maxTokens: number, state: State): void {

@@ -11,12 +11,15 @@ export interface Turn {
   state?: State;
   /** Tokens of the conversation before `tokens`, as far back as repetition penalties shall look. */
   history?: readonly number[];
+  /** Tokens of the reply that were generated before it was interrupted. They are yielded again, then it goes on. */
+  replied?: readonly number[];
   /** The most tokens to generate, 1024 unless told; 0 only reads. */
   maxTokens?: number;
   /** Strings that end the reply; they are not part of it. */
   stop?: readonly string[];
   /** Tokens that end the reply; the model's own unless told. */
   stopTokens?: readonly number[];
+  /** Plain sampling at temperature 1 with a random seed unless told. */
   sampling?: Partial<SamplingOptions>;
   /** Report log-probabilities: of each token and of this many most likely ones beside it. */
   topLogProbabilities?: number;
@@ -46,12 +49,15 @@ export interface TurnResult {
   promptTokens: number;
   /** Generated, a stop token included. */
   completionTokens: number;
+  /** Tokens that ran through the model, counted where they ran. */
+  computedTokens: number;
 }
 
 export interface Engine {
   /**
    * Runs a turn: yields each token as it comes, returns the new state. Aborting `signal` ends the turn after the step
-   * that runs, with what was generated so far.
+   * that runs, with what was generated so far. Whoever does not read it to its end calls `return()`: until then, or until
+   * it was silent for a minute and others wait, it holds a slot.
    * @throws GriffinError `invalid_argument`, `invalid_state`, or `cancelled` when aborted before the turn had a slot
    */
   generate(turn: Turn, signal?: AbortSignal): AsyncGenerator<GeneratedToken, TurnResult, undefined>;

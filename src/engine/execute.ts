@@ -2,7 +2,15 @@
 import type { Kernels } from "./kernels.ts";
 import type { Plan } from "./plan.ts";
 
-/** Runs every step of a plan, in order. The caller has written tokens and positions to the plan's addresses. */
-export function execute(kernels: Kernels, plan: Plan): void {
-  for (const { kernel, args } of plan.steps) kernels[kernel](...args);
+/** Runs every step of a plan, in order, on the state in a slot. Tokens and positions lie where the plan says. */
+export function execute(kernels: Kernels, plan: Plan, slotPtr: number): void {
+  for (const { kernel, args, slotArgs } of plan.steps) {
+    kernels[kernel](...(slotArgs.length === 0 ? args : inSlot(args, slotArgs, slotPtr)));
+  }
+}
+
+function inSlot(args: readonly number[], slotArgs: readonly number[], slotPtr: number): number[] {
+  const placed = [...args];
+  for (const i of slotArgs) placed[i] = (args[i] ?? 0) + slotPtr;
+  return placed;
 }

@@ -5,15 +5,27 @@ import { GriffinError } from "../errors.ts";
 import { readGraph } from "../model/graph.ts";
 import { decodeModel } from "../model/onnx.ts";
 import { checkState, emptyState, stateLayout, type State, type StateLayout } from "../model/state.ts";
+import { aligned } from "./arena.ts";
+import { checkGraph } from "./check-graph.ts";
 import type { Rows } from "./demand.ts";
 import { execute } from "./execute.ts";
 import { instantiateKernels, type Kernels } from "./kernels.ts";
-import { clearSlot, layoutMemory, reserve, restoreState, saveState, type MemoryLayout } from "./memory.ts";
-import { buildPlan, schedule, type Plan } from "./plan.ts";
+import {
+  addressableBytes,
+  clearSlot,
+  layoutMemory,
+  reserve,
+  restoreState,
+  saveState,
+  type MemoryLayout,
+} from "./memory.ts";
+import { packedWeights } from "./packing.ts";
+import { buildPlan, type Plan } from "./plan.ts";
+import { schedule } from "./schedule.ts";
 import { stagingBytes, storeWeights } from "./weights.ts";
 
 export interface InstanceOptions {
-  /** Conversations that can be in a turn at once; 1 unless told. */
+  /** Conversations that can be in a turn at once, 1 unless told; fewer where the memory allowed does not hold them. */
   slots?: number;
   /** The most tokens one pass reads; a prompt is read in chunks of this size. 64 unless told. */
   chunkTokens?: number;
@@ -24,6 +36,8 @@ export interface InstanceOptions {
 }
 
 const defaultChunkTokens = 64;
+/** A plan is a few hundred KB; those of single tokens and whole chunks stay, those of remainders come and go. */
+const mostPlans = 8;
 
 /** A model in WASM memory. */
 export class Instance {
@@ -33,7 +47,7 @@ export class Instance {
   readonly layout: MemoryLayout;
   readonly stateLayout: StateLayout;
   readonly #kernels: Kernels;
-  readonly #planFor: (tokens: number, logits: Rows, slotPtr: number) => Plan;
+  readonly #plan: (tokens: number, logits: Rows) => Plan;
 
   private constructor(kernels: Kernels, checkpoint: Checkpoint, options: InstanceOptions) {
     const { config, manifest } = checkpoint;
@@ -44,29 +58,26 @@ export class Instance {
     this.logitsTokens = Math.min(atLeastOne("logitsTokens", options.logitsTokens ?? 1), this.chunkTokens);
     this.stateLayout = stateLayout(config, manifest.kv);
 
-    const memoryOptions = {
-      heapBase: kernels.heap_base(),
-      slots: atLeastOne("slots", options.slots ?? 1),
-      chunkTokens: this.chunkTokens,
-      limitBytes: options.memoryLimitBytes,
-    };
-    const unlimited = { ...memoryOptions, limitBytes: undefined, arenaBytes: 0 };
-    const arenaBytes = Math.max(
-      schedule(graph, kernels, this.chunkTokens, "last").arenaBytes,
-      schedule(graph, kernels, this.logitsTokens, "all").arenaBytes,
-      stagingBytes(layoutMemory(graph, this.stateLayout, unlimited).weights.values()),
-    );
-    this.layout = layoutMemory(graph, this.stateLayout, { ...memoryOptions, arenaBytes });
+    checkGraph(graph, this.stateLayout, config, manifest.kv);
 
-    const plans = new Map<string, Plan>();
-    this.#planFor = (tokens, logits, slotPtr) => {
-      const key = `${tokens} ${logits} ${slotPtr}`;
-      const known = plans.get(key);
-      if (known !== undefined) return known;
-      const plan = buildPlan(schedule(graph, kernels, tokens, logits), this.layout, slotPtr);
-      plans.set(key, plan);
-      return plan;
+    const passes = {
+      none: schedule(graph, kernels, this.chunkTokens, "none"),
+      last: schedule(graph, kernels, this.chunkTokens, "last"),
+      all: schedule(graph, kernels, this.logitsTokens, "all"),
     };
+    const packed = [...packedWeights(graph)].flatMap((name) => graph.initializers.get(name) ?? []);
+    const memory = {
+      heapBase: kernels.heap_base(),
+      chunkTokens: this.chunkTokens,
+      arenaBytes: Math.max(stagingBytes(packed), ...Object.values(passes).map(({ arenaBytes }) => arenaBytes)),
+      limitBytes: Math.min(options.memoryLimitBytes ?? addressableBytes, addressableBytes),
+    };
+    const { totalBytes, slotBytes } = layoutMemory(graph, this.stateLayout, { ...memory, slots: 1 });
+    const spareSlots = Math.floor((memory.limitBytes - totalBytes) / aligned(Math.max(slotBytes, 1)));
+    const slots = Math.min(atLeastOne("slots", options.slots ?? 1), 1 + spareSlots);
+    this.layout = layoutMemory(graph, this.stateLayout, { ...memory, slots });
+    const plans = recentlyUsed<Plan>(mostPlans);
+    this.#plan = (tokens, logits) => plans(`${tokens} ${logits}`, () => buildPlan(passes[logits], tokens, this.layout));
   }
 
   /** Lays out memory for a checkpoint without loading its weights: enough to look at plans. */
@@ -90,9 +101,9 @@ export class Instance {
     return instance;
   }
 
-  /** The plan for this many tokens in a slot. */
-  plan(tokens: number, logits: Rows, slotPtr: number): Plan {
-    return this.#planFor(tokens, logits, slotPtr);
+  /** The plan for a pass of this many tokens. */
+  plan(tokens: number, logits: Rows): Plan {
+    return this.#plan(tokens, logits);
   }
 
   /**
@@ -104,11 +115,11 @@ export class Instance {
     if (tokens.length < 1 || tokens.length > most) {
       throw new GriffinError("invalid_argument", `One pass reads 1 to ${most} tokens, got ${tokens.length}.`);
     }
-    const plan = this.plan(tokens.length, logits, slotPtr);
+    const plan = this.plan(tokens.length, logits);
     const { buffer } = this.#kernels.memory;
     new Int32Array(buffer, plan.tokensPtr, tokens.length).set(tokens);
     new Int32Array(buffer, plan.posPtr, tokens.length).forEach((_, i, pos) => (pos[i] = position + i));
-    execute(this.#kernels, plan);
+    execute(this.#kernels, plan, slotPtr);
     const rows = logits === "all" ? tokens.length : logits === "last" ? 1 : 0;
     return new Float32Array(buffer, plan.logitsPtr, rows * this.vocabSize);
   }
@@ -142,4 +153,17 @@ function atLeastOne(name: string, value: number): number {
     throw new GriffinError("invalid_argument", `${name} must be an integer of at least 1, got ${value}.`);
   }
   return value;
+}
+
+/** Remembers the values of the last `count` keys that were asked for; others are made anew. */
+function recentlyUsed<Value>(count: number): (key: string, make: () => Value) => Value {
+  const known = new Map<string, Value>();
+  return (key, make) => {
+    const value = known.get(key) ?? make();
+    known.delete(key);
+    known.set(key, value);
+    const [oldest] = known.keys();
+    if (known.size > count && oldest !== undefined) known.delete(oldest);
+    return value;
+  };
 }

@@ -1,7 +1,8 @@
 // The kernels of wasm/ as the engine sees them: which export computes a call of a function, and with which arguments.
-// A new layout or a faster kernel changes this file and its kernel, nothing else.
+// How matrices lie in memory for them is packing.ts's business.
 import { GriffinError } from "../errors.ts";
 import type { OperatorName } from "../model/functions.ts";
+import type { GraphNode } from "../model/graph.ts";
 import type { KvDtype } from "../model/state.ts";
 
 type Kernel = (...args: number[]) => void;
@@ -45,117 +46,120 @@ export async function instantiateKernels(module: WebAssembly.Module): Promise<Ke
 export interface Operand {
   name: string;
   address: number;
-  /** Rows and columns as this plan computes them: T is a number here. */
+  /** true: the address is relative to the slot in which the pass runs. */
+  inSlot: boolean;
+  /** As this plan computes them: T is a number here. */
   shape: readonly number[];
   /** What an element is stored as. */
   dtype: KvDtype | "i32";
 }
 
 /** One call of a function with every operand in place. */
-export interface BoundCall {
+export interface BoundCall extends NodeSizes {
   /** Operand of an input or output of the function's signature; address 0 when an optional one is absent. */
   at(operand: string): Operand;
-  attribute(name: string): number;
   /** Entries of the key/value ring in memory. */
   ringLength: number;
   scratchPtr: number;
 }
 
-interface Step {
+/** Sizes of the operands of a node, and its attributes. */
+export interface NodeSizes {
+  dim(operand: string, axis: number): number;
+  attribute(name: string): number;
+}
+
+/** A kernel and its arguments: addresses, sizes, attributes. */
+export interface KernelCall {
   kernel: KernelName;
-  args: number[];
+  args: readonly number[];
+  /** Which arguments are addresses relative to the slot. */
+  slotArgs: readonly number[];
 }
 
 interface KernelRule {
-  bind(call: BoundCall): Step;
+  bind(call: BoundCall): KernelCall;
   /** Bytes the kernel needs besides its operands. */
-  scratchBytes?(kernels: Kernels, call: Pick<BoundCall, "at" | "attribute">): number;
-  /** Matrix input that lies in memory as panels of 8 rows. */
-  panels?: string;
+  scratchBytes?(kernels: Kernels, sizes: NodeSizes): number;
 }
 
 const bind =
-  (kernel: KernelName, operands: readonly string[], sizes: (call: BoundCall) => number[]) => (call: BoundCall) => ({
-    kernel,
-    args: [...operands.map((name) => call.at(name).address), ...sizes(call)],
-  });
+  (kernel: KernelName, operands: readonly string[], sizes: (call: BoundCall) => number[]) =>
+  (call: BoundCall): KernelCall => {
+    const placed = operands.map(call.at);
+    return {
+      kernel,
+      args: [...placed.map(({ address }) => address), ...sizes(call)],
+      slotArgs: placed.flatMap(({ inSlot }, i) => (inSlot ? [i] : [])),
+    };
+  };
 
-const dim = (call: Pick<BoundCall, "at">, operand: string, axis: number) => call.at(operand).shape[axis] ?? 0;
-const count = (call: BoundCall, operand: string) => call.at(operand).shape.reduce((product, size) => product * size, 1);
-const narrow = (call: BoundCall, operand: string) => call.at(operand).dtype === "bf16";
+const rowsAndColumns = ({ dim }: BoundCall) => [dim("y", 0), dim("y", 1)];
+const count = ({ dim }: BoundCall) => dim("y", 0) * dim("y", 1);
+const isNarrow = (call: BoundCall, operand: string) => call.at(operand).dtype === "bf16";
+
+/** Query heads and dims of a head of a local_attention. */
+function headsOf({ dim, attribute }: NodeSizes): [numHeads: number, headDim: number] {
+  const headDim = attribute("head_dim");
+  return [dim("q", 1) / headDim, headDim];
+}
 
 /** How each operator of a graph becomes one kernel call. */
 export const kernelRules: Record<OperatorName, KernelRule> = {
   embed: {
-    panels: "table",
-    bind: (call) =>
-      bind(narrow(call, "table") ? "embed_bf16" : "embed_f32", ["y", "tokens", "table"], () => [
-        dim(call, "y", 0),
-        dim(call, "y", 1),
-        call.attribute("scale"),
-      ])(call),
+    bind: (call) => {
+      const kernel = isNarrow(call, "table") ? "embed_bf16" : "embed_f32";
+      return bind(kernel, ["y", "tokens", "table"], () => [...rowsAndColumns(call), call.attribute("scale")])(call);
+    },
   },
   rms_norm: {
-    bind: bind("rms_norm", ["y", "x", "weight"], (call) => [
-      dim(call, "y", 0),
-      dim(call, "y", 1),
-      call.attribute("epsilon"),
-    ]),
+    bind: bind("rms_norm", ["y", "x", "weight"], (call) => [...rowsAndColumns(call), call.attribute("epsilon")]),
   },
   linear: {
-    panels: "weight",
-    bind: (call) =>
-      bind(narrow(call, "weight") ? "linear_bf16" : "linear_f32", ["y", "x", "weight", "bias"], () => [
-        dim(call, "y", 0),
-        dim(call, "y", 1),
-        dim(call, "x", 1),
-      ])(call),
+    bind: (call) => {
+      const kernel = isNarrow(call, "weight") ? "linear_bf16" : "linear_f32";
+      return bind(kernel, ["y", "x", "weight", "bias"], () => [...rowsAndColumns(call), call.dim("x", 1)])(call);
+    },
   },
-  gelu_mul: { bind: bind("gelu_mul", ["y", "gate", "x"], (call) => [count(call, "y")]) },
-  silu_mul: { bind: bind("silu_mul", ["y", "gate", "x"], (call) => [count(call, "y")]) },
-  causal_conv1d: {
-    bind: bind("causal_conv1d", ["y", "x", "weight", "bias", "state"], (call) => [
-      dim(call, "y", 0),
-      dim(call, "y", 1),
-    ]),
-  },
+  gelu_mul: { bind: bind("gelu_mul", ["y", "gate", "x"], (call) => [count(call)]) },
+  silu_mul: { bind: bind("silu_mul", ["y", "gate", "x"], (call) => [count(call)]) },
+  causal_conv1d: { bind: bind("causal_conv1d", ["y", "x", "weight", "bias", "state"], rowsAndColumns) },
   block_diagonal: {
-    bind: bind("block_diagonal", ["y", "x", "weight", "bias"], (call) => [
-      dim(call, "y", 0),
-      dim(call, "weight", 0),
-      dim(call, "weight", 1),
+    bind: bind("block_diagonal", ["y", "x", "weight", "bias"], ({ dim }) => [
+      dim("y", 0),
+      dim("weight", 0),
+      dim("weight", 1),
     ]),
   },
   rg_lru: {
-    bind: bind("rg_lru", ["y", "x", "input_gate", "recurrent_gate", "a_param", "pos", "state"], (call) => [
-      dim(call, "y", 0),
-      dim(call, "y", 1),
-    ]),
+    bind: bind("rg_lru", ["y", "x", "input_gate", "recurrent_gate", "a_param", "pos", "state"], rowsAndColumns),
   },
   local_attention: {
-    scratchBytes: (kernels, call) =>
-      kernels.local_attention_scratch(...attentionHeads(call), dim(call, "keys", 0), call.attribute("rotary_dim")),
+    scratchBytes: (kernels, sizes) =>
+      kernels.local_attention_scratch(...headsOf(sizes), sizes.dim("keys", 0), sizes.attribute("rotary_dim")),
     bind: (call) => {
-      const [numHeads, headDim] = attentionHeads(call);
-      const operands = ["y", "q", "k", "v", "pos", "keys", "values"];
-      return bind(narrow(call, "keys") ? "local_attention_bf16" : "local_attention_f32", operands, () => [
+      const [numHeads, headDim] = headsOf(call);
+      const kernel = isNarrow(call, "keys") ? "local_attention_bf16" : "local_attention_f32";
+      return bind(kernel, ["y", "q", "k", "v", "pos", "keys", "values"], ({ dim, attribute }) => [
         call.scratchPtr,
-        dim(call, "y", 0),
+        dim("y", 0),
         numHeads,
-        dim(call, "k", 1) / headDim,
+        dim("k", 1) / headDim,
         headDim,
-        dim(call, "keys", 0),
+        dim("keys", 0),
         call.ringLength,
-        call.attribute("rotary_dim"),
-        call.attribute("rope_theta"),
+        attribute("rotary_dim"),
+        attribute("rope_theta"),
       ])(call);
     },
   },
-  soft_cap: { bind: bind("soft_cap", ["y", "x"], (call) => [count(call, "y"), call.attribute("cap")]) },
-  Add: { bind: bind("add", ["y", "a", "b"], (call) => [count(call, "y")]) },
+  soft_cap: { bind: bind("soft_cap", ["y", "x"], (call) => [count(call), call.attribute("cap")]) },
+  Add: { bind: bind("add", ["y", "a", "b"], (call) => [count(call)]) },
 };
 
-function attentionHeads(call: Pick<BoundCall, "at" | "attribute">): [numHeads: number, headDim: number] {
-  const headDim = call.attribute("head_dim");
-  return [dim(call, "q", 1) / headDim, headDim];
+/** An attribute that the node's signature promises. */
+export function attributeOf(node: GraphNode, name: string): number {
+  const value = node.attributes[name];
+  if (value === undefined) throw new GriffinError("invalid_graph", `Node "${node.name}": "${name}" is missing.`);
+  return value;
 }

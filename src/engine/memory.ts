@@ -2,24 +2,21 @@
 // A slot holds a State while a turn runs. Its key and value rings are longer than the window, so that a chunk of tokens
 // can be written before it is read; outside of a turn a State has the layout of model/state.ts.
 import { GriffinError } from "../errors.ts";
-import { signatureOf } from "../model/functions.ts";
 import type { Graph, StoredTensor } from "../model/graph.ts";
 import type { State, StateEntry, StateLayout } from "../model/state.ts";
 import { aligned } from "./arena.ts";
-import { kernelRules } from "./kernels.ts";
+import { packedBytes, packedWeights } from "./packing.ts";
 
 const pageBytes = 65_536;
 /** What 32-bit WASM can address. */
-const addressableBytes = 65_536 * pageBytes - pageBytes;
-/** Output rows that share a panel; see wasm/pack.ts. */
-export const panelRows = 8;
+export const addressableBytes = 65_536 * pageBytes - pageBytes;
 /** Rings are a multiple of the tile in which attention walks keys. */
 const ringTile = 32;
 
-/** A weight in memory: as stored, or as panels of 8 rows where a kernel wants them. */
+/** A weight in memory: as stored, or packed where a kernel wants that. */
 export interface WeightRegion extends StoredTensor {
   address: number;
-  panels: boolean;
+  isPacked: boolean;
 }
 
 interface SlotEntry extends StateEntry {
@@ -47,7 +44,7 @@ export interface MemoryOptions {
   /** The most tokens one pass reads. */
   chunkTokens: number;
   arenaBytes: number;
-  limitBytes?: number;
+  limitBytes: number;
 }
 
 const isRing = (entry: StateEntry) => entry.name.endsWith(".keys") || entry.name.endsWith(".values");
@@ -61,17 +58,12 @@ export function layoutMemory(graph: Graph, state: StateLayout, options: MemoryOp
     return address;
   };
 
-  const inPanels = new Set(
-    graph.nodes.flatMap(({ operator, inputs }) =>
-      signatureOf(operator).inputs.flatMap((name, i) => (name === kernelRules[operator].panels ? [inputs[i]] : [])),
-    ),
-  );
+  const packed = packedWeights(graph);
   const weights = new Map<string, WeightRegion>();
   for (const [name, tensor] of graph.initializers) {
-    const panels = inPanels.has(name);
-    const rows = tensor.shape[0] ?? 1;
-    const bytes = panels ? (tensor.lengthBytes / rows) * Math.ceil(rows / panelRows) * panelRows : tensor.lengthBytes;
-    weights.set(name, { ...tensor, panels, address: take(bytes) });
+    const isPacked = packed.has(name);
+    const address = take(isPacked ? packedBytes(tensor) : tensor.lengthBytes);
+    weights.set(name, { ...tensor, isPacked, address });
   }
   const weightBytes = end - options.heapBase;
 
@@ -87,12 +79,11 @@ export function layoutMemory(graph: Graph, state: StateLayout, options: MemoryOp
   const slots = Array.from({ length: options.slots }, () => take(slotBytes));
   const arenaPtr = take(options.arenaBytes);
 
-  const limitBytes = Math.min(options.limitBytes ?? addressableBytes, addressableBytes);
-  if (end > limitBytes) {
+  if (!(end <= options.limitBytes)) {
     throw new GriffinError(
       "model_too_large",
       `The model needs ${end} bytes of memory (weights ${weightBytes}, ${options.slots} × state ${slotBytes}, arena ${options.arenaBytes}), ` +
-        `but ${limitBytes} are allowed: quantize it, read shorter chunks, or serve it from an origin.`,
+        `but ${options.limitBytes} are allowed: quantize it, read shorter chunks, or serve it from an origin.`,
     );
   }
   return {

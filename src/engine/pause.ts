@@ -6,7 +6,8 @@ export const pause: () => Promise<void> = choosePause();
 
 function choosePause(): () => Promise<void> {
   if (typeof globalThis.setImmediate === "function") return () => new Promise((resolve) => void setImmediate(resolve));
-  if (typeof window === "undefined" || typeof MessageChannel === "undefined") {
+  // Browsers clamp timers to 4 ms, in pages and in their workers; workerd does not, and has no document location.
+  if (typeof location === "undefined" || typeof MessageChannel === "undefined") {
     return () => new Promise((resolve) => void setTimeout(resolve, 0));
   }
   const { port1, port2 } = new MessageChannel();

@@ -7,13 +7,15 @@ import type { GeneratedToken, Turn, TurnResult } from "./engine.ts";
 import { logProbability, topLogProbabilities } from "./log-probabilities.ts";
 import { Sampler } from "./sampler.ts";
 import { parseSampling } from "./sampling.ts";
-import { createStopMatcher } from "./stop.ts";
+import { createSpelling } from "./spelling.ts";
 
 export interface Reply {
-  /** True when the token chosen last is the last one. */
+  /** True when the token accepted last is the last one. */
   readonly ended: boolean;
-  /** Chooses the token at `position` from its logits [V]. */
+  /** Chooses the token at `position` from its logits [V], and accepts it. */
   next(logits: Float32Array, position: number): GeneratedToken;
+  /** Takes a token that was chosen before. */
+  accept(token: number): GeneratedToken;
   /** How the reply ended. One that nothing ended was cut: by its length, or by its caller. */
   end(): Pick<TurnResult, "text" | "finishReason" | "stoppedBy" | "completionTokens">;
 }
@@ -37,38 +39,35 @@ export function createReply(
   const sampler = new Sampler(parseSampling(turn.sampling ?? {}, config.vocabSize), config.vocabSize, config.window);
   sampler.context(turn.history ?? []);
   sampler.context(turn.tokens);
-  const decoder = tokenizer?.createDecoder();
-  const matcher = createStopMatcher(stop);
+  const spelling = createSpelling(tokenizer, stop, stopTokens);
   let completionTokens = 0;
   let stoppedBy: number | string | undefined;
 
+  const accept = (token: number): GeneratedToken => {
+    sampler.accept(token);
+    completionTokens += 1;
+    const spelt = spelling.push(token);
+    stoppedBy = spelt.stoppedBy;
+    return { token, text: spelt.text };
+  };
   return {
     get ended() {
       return stoppedBy !== undefined || completionTokens >= maxTokens;
     },
+    accept,
     next(logits, position) {
-      const token = sampler.sample(logits, position);
-      sampler.accept(token);
-      completionTokens += 1;
-      const generated: GeneratedToken = { token, text: "" };
-      if (top !== undefined) {
-        generated.logProbability = logProbability(logits, token);
-        generated.top = topLogProbabilities(logits, top);
-      }
-      if (stopTokens.includes(token)) {
-        stoppedBy = token;
-      } else {
-        const released = matcher.push(decoder?.push(token) ?? "");
-        generated.text = released.text;
-        stoppedBy = released.stoppedBy;
-      }
-      return generated;
+      const generated = accept(sampler.sample(logits, position));
+      if (top === undefined) return generated;
+      return {
+        ...generated,
+        logProbability: logProbability(logits, generated.token),
+        top: topLogProbabilities(logits, top),
+      };
     },
     end() {
-      // After a stop string the rest is not part of the reply; else it is, be it an unfinished stop string or character.
-      const rest = typeof stoppedBy === "string" ? "" : matcher.push(decoder?.end() ?? "").text + matcher.end();
       const finishReason = stoppedBy !== undefined ? "stop" : completionTokens >= maxTokens ? "length" : "cancelled";
-      return { text: rest, finishReason, completionTokens, ...(stoppedBy !== undefined && { stoppedBy }) };
+      const text = spelling.end();
+      return { text, finishReason, completionTokens, ...(stoppedBy !== undefined && { stoppedBy }) };
     },
   };
 }

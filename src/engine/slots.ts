@@ -1,44 +1,79 @@
-// Slots are few: turns wait for one in the order they came.
+// Slots are few: turns wait for one in the order they came. A slot is lent, not given: whoever is not heard of for long
+// while others wait has lost it, because in a shared isolate the owner of a turn can vanish without a word. For the same
+// reason those who wait look for themselves instead of being called.
 import { GriffinError } from "../errors.ts";
 
-export interface Slots {
-  /** The address of a free slot. Throws `cancelled` when the signal is aborted first. */
-  acquire(signal?: AbortSignal): Promise<number>;
-  release(slotPtr: number): void;
+/** A slot on loan. */
+export interface Lease {
+  readonly slotPtr: number;
+  /** To be called before each use. Throws `internal` when the slot was lent to another in the meantime. */
+  renew(): void;
+  /** True until the slot is given back or lost. */
+  isHeld(): boolean;
+  release(): void;
 }
 
-/** A queue for these slots. */
-export function createSlots(addresses: readonly number[]): Slots {
-  const free = addresses.toReversed();
-  const waiting: ((slotPtr: number) => void)[] = [];
+export interface Slots {
+  /** A free slot, in turn. Throws `cancelled` when the signal is aborted first. */
+  acquire(signal?: AbortSignal): Promise<Lease>;
+}
+
+export interface SlotTimes {
+  /** A lease that was not renewed for this long is lost to those who wait. */
+  leaseMs: number;
+  /** How often those who wait look. One that did not look for 100 times this long has gone. */
+  pollMs: number;
+}
+
+const defaultTimes: SlotTimes = { leaseMs: 60_000, pollMs: 5 };
+
+interface Loan {
+  seenMs: number;
+}
+
+/** A queue for the slots at these addresses. */
+export function createSlots(addresses: readonly number[], { leaseMs, pollMs }: SlotTimes = defaultTimes): Slots {
+  const loans = new Map<number, Loan | null>(addresses.map((address) => [address, null]));
+  let waiting: Loan[] = [];
+
+  /** A slot that is free, or whose owner is lost. */
+  const available = () => {
+    for (const [address, loan] of loans) if (loan === null || loan.seenMs + leaseMs < Date.now()) return address;
+    return undefined;
+  };
+  const lend = (slotPtr: number): Lease => {
+    const loan: Loan = { seenMs: Date.now() };
+    loans.set(slotPtr, loan);
+    const isHeld = () => loans.get(slotPtr) === loan;
+    return {
+      slotPtr,
+      isHeld,
+      renew() {
+        if (!isHeld()) throw new GriffinError("internal", "The turn was not read for so long that it lost its slot.");
+        loan.seenMs = Date.now();
+      },
+      release() {
+        if (isHeld()) loans.set(slotPtr, null);
+      },
+    };
+  };
+
   return {
     async acquire(signal) {
-      throwIfAborted(signal);
-      const slotPtr = waiting.length === 0 ? free.pop() : undefined;
-      if (slotPtr !== undefined) return slotPtr;
-      return new Promise((resolve, reject) => {
-        const give = (slot: number) => {
-          signal?.removeEventListener("abort", giveUp);
-          resolve(slot);
-        };
-        const giveUp = () => {
-          waiting.splice(waiting.indexOf(give), 1);
-          reject(cancelled());
-        };
-        waiting.push(give);
-        signal?.addEventListener("abort", giveUp, { once: true });
-      });
-    },
-    release(slotPtr) {
-      const next = waiting.shift();
-      if (next) next(slotPtr);
-      else free.push(slotPtr);
+      const ticket: Loan = { seenMs: Date.now() };
+      waiting.push(ticket);
+      try {
+        for (;;) {
+          if (signal?.aborted) throw new GriffinError("cancelled", "The turn was cancelled before it began.");
+          ticket.seenMs = Date.now();
+          waiting = waiting.filter((other) => other.seenMs + 100 * pollMs >= ticket.seenMs);
+          const slotPtr = waiting[0] === ticket ? available() : undefined;
+          if (slotPtr !== undefined) return lend(slotPtr);
+          await new Promise((resolve) => void setTimeout(resolve, pollMs));
+        }
+      } finally {
+        waiting = waiting.filter((other) => other !== ticket);
+      }
     },
   };
-}
-
-const cancelled = () => new GriffinError("cancelled", "The turn was cancelled before it began.");
-
-function throwIfAborted(signal?: AbortSignal): void {
-  if (signal?.aborted) throw cancelled();
 }

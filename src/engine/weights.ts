@@ -3,12 +3,14 @@
 import { GriffinError } from "../errors.ts";
 import type { WeightPiece } from "../checkpoint/load.ts";
 import type { Kernels } from "./kernels.ts";
-import { panelRows, type WeightRegion } from "./memory.ts";
+import type { StoredTensor } from "../model/graph.ts";
+import type { WeightRegion } from "./memory.ts";
+import { packPanel, panelBytes } from "./packing.ts";
 
-/** Bytes of staging that `storeWeights` needs for these weights. */
-export function stagingBytes(weights: Iterable<WeightRegion>): number {
+/** Bytes of staging that `storeWeights` needs for matrices like these. */
+export function stagingBytes(packed: Iterable<StoredTensor>): number {
   let most = 0;
-  for (const region of weights) if (region.panels) most = Math.max(most, panelBytes(region));
+  for (const tensor of packed) most = Math.max(most, panelBytes(tensor));
   return most;
 }
 
@@ -35,7 +37,7 @@ export async function storeWeights(
       throw new GriffinError("internal", `The pieces of weight "${name}" do not come in order.`);
     }
     written.set(name, offsetBytes + bytes.byteLength);
-    if (region.panels) storeRows(kernels, region, offsetBytes, bytes, stagingPtr);
+    if (region.isPacked) storeRows(kernels, region, offsetBytes, bytes, stagingPtr);
     else new Uint8Array(kernels.memory.buffer, region.address + offsetBytes).set(bytes);
   }
   for (const [name, region] of weights) {
@@ -48,19 +50,9 @@ export async function storeWeights(
   }
 }
 
-const rowBytes = (region: WeightRegion) => region.lengthBytes / (region.shape[0] ?? 1);
-const panelBytes = (region: WeightRegion) => rowBytes(region) * panelRows;
-
-/** Appends bytes of row-major rows to a region of panels; a piece may begin and end anywhere. */
-function storeRows(
-  kernels: Kernels,
-  region: WeightRegion,
-  offsetBytes: number,
-  bytes: Uint8Array,
-  stagingPtr: number,
-): void {
+/** Appends bytes of stored rows to a packed matrix; a piece may begin and end anywhere. */
+function storeRows(kernels: Kernels, region: WeightRegion, offsetBytes: number, bytes: Uint8Array, stagingPtr: number) {
   const panel = panelBytes(region);
-  const pack = region.dtype === "bf16" ? kernels.pack_bf16 : kernels.pack_f32;
   for (let done = 0; done < bytes.byteLength;) {
     const at = offsetBytes + done;
     const panelStart = at - (at % panel);
@@ -68,9 +60,7 @@ function storeRows(
     const take = Math.min(panelEnd - at, bytes.byteLength - done);
     new Uint8Array(kernels.memory.buffer, stagingPtr + at - panelStart, take).set(bytes.subarray(done, done + take));
     done += take;
-    if (at + take === panelEnd) {
-      const rows = (panelEnd - panelStart) / rowBytes(region);
-      pack(region.address + panelStart, stagingPtr, rows, region.shape[1] ?? 1);
-    }
+    if (at + take < panelEnd) continue;
+    packPanel(kernels, region, region.address + panelStart, stagingPtr, panelEnd - panelStart);
   }
 }

@@ -20,22 +20,18 @@ export interface ChatMessage {
   content: string;
 }
 
-/** Ids of a fresh conversation, ready for the model's reply. System texts go in front of the next user's text. */
-export function renderPrompt(messages: readonly ChatMessage[], tokenizer: Tokenizer, chat: ChatTokens): number[] {
-  return [chat.bosTokenId, ...renderTurns(turnsOf(messages), tokenizer, chat)];
-}
-
 /**
- * Ids that append a user's text to a conversation, ready for the model's reply. `lastTokenId` is the last token that
- * the conversation's state has read; null begins one. A reply that was cut short is closed first.
+ * Ids that append messages to a conversation, ready for the model's reply. `lastTokenId` is the last token that the
+ * conversation's state has read; null begins one. A reply that was cut short is closed first. System texts go in front
+ * of the next user's text.
  */
-export function renderNextTurn(
-  lastTokenId: number | null,
-  text: string,
+export function renderPrompt(
+  messages: readonly ChatMessage[],
   tokenizer: Tokenizer,
   chat: ChatTokens,
+  lastTokenId: number | null = null,
 ): number[] {
-  const turns = renderTurns([{ role: "user", text }], tokenizer, chat);
+  const turns = renderTurns(turnsOf(messages), tokenizer, chat);
   if (lastTokenId === null) return [chat.bosTokenId, ...turns];
   const closing = lastTokenId === chat.endOfTurnTokenId ? [] : [chat.endOfTurnTokenId];
   return [...closing, ...tokenizer.encodeText("\n"), ...turns];

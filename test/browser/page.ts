@@ -1,6 +1,6 @@
 // What test/browser loads into a page: the engine and the fingerprint, put where the test can call them.
 import { EdgeEngine } from "../../src/engine/edge.ts";
-import { renderNextTurn } from "../../src/model/chat-template.ts";
+import { renderPrompt } from "../../src/model/chat-template.ts";
 import { fingerprint } from "../parity/fingerprint.ts";
 
 const get = async (path: string) => {
@@ -23,7 +23,7 @@ async function reply(message: string): Promise<string> {
     return body;
   });
   if (engine.tokenizer === null || engine.chat === null) throw new Error("pocket has a tokenizer and chat tokens");
-  const tokens = renderNextTurn(null, message, engine.tokenizer, engine.chat);
+  const tokens = renderPrompt([{ role: "user", content: message }], engine.tokenizer, engine.chat);
   let text = "";
   for await (const event of engine.generate({ tokens, sampling: { temperature: 0 } })) text += event.text;
   return text;

@@ -1,10 +1,13 @@
+import { readFile } from "node:fs/promises";
+import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { EdgeEngine } from "../../src/engine/edge.ts";
 import type { Turn } from "../../src/engine/engine.ts";
 import { logProbability } from "../../src/engine/log-probabilities.ts";
-import { renderNextTurn } from "../../src/model/chat-template.ts";
+import { renderPrompt } from "../../src/model/chat-template.ts";
 import { emptyState } from "../../src/model/state.ts";
 import { opener, type Folder } from "../checkpoint/folders.ts";
+import { compile } from "../../wasm/build.ts";
 import { bitsOf, checkpointFolder, engineOf, kernelModule, reply, score, testModel } from "../parity/models.ts";
 
 const greedy = { sampling: { temperature: 0 } };
@@ -15,7 +18,8 @@ beforeAll(async () => {
   pocket = await engineOf(folder);
 });
 
-const ask = (text: string, last: number | null = null) => renderNextTurn(last, text, pocket.tokenizer!, pocket.chat!);
+const ask = (text: string, last: number | null = null) =>
+  renderPrompt([{ role: "user", content: text }], pocket.tokenizer!, pocket.chat!, last);
 const run = (turn: Partial<Turn>, signal?: AbortSignal) =>
   reply(pocket, { tokens: ask("Count from 3 to 9."), ...greedy, ...turn }, signal);
 
@@ -132,6 +136,47 @@ describe("cancelling", () => {
     for await (const { token } of pocket.generate({ tokens: ask("Tell me a story."), ...greedy }))
       if (token >= 0) break;
     expect((await run({})).text).toBe("3, 4, 5, 6, 7, 8, 9.");
+  });
+});
+
+describe("an interrupted reply", () => {
+  it("goes on from the tokens it had, to the same reply, state and text", async () => {
+    const turn = {
+      tokens: ask("Tell me a story about a fox."),
+      sampling: { temperature: 1, seed: 4n },
+      stop: ["fox named"],
+    };
+    const whole = await reply(pocket, turn);
+    for (let had = 0; had <= whole.tokens.length; had++) {
+      const resumed = await reply(pocket, { ...turn, replied: whole.tokens.slice(0, had) });
+      expect(resumed.generated).toEqual(whole.generated);
+      expect(resumed.text).toBe(whole.text);
+      expect(resumed.result).toEqual(whole.result);
+    }
+  });
+});
+
+describe("a kernel that traps", () => {
+  it("breaks the engine, which says so from then on", async () => {
+    const index = await readFile(path.resolve(import.meta.dirname, "../../wasm/index.ts"), "utf8");
+    const trap = "export function soft_cap(y: usize, x: usize, n: i32, cap: f32): void { unreachable(); }";
+    const source = index.replace('export * from "./soft_cap";', trap);
+    const engine = await EdgeEngine.load(await WebAssembly.compile(await compile("trap.ts", source)), opener(folder));
+    await expect(reply(engine, { tokens: ask("Hi.") })).rejects.toMatchObject({ code: "internal" });
+    expect(engine.isBroken).toBe(true);
+    expect(pocket.isBroken).toBe(false);
+  });
+});
+
+describe("slots", () => {
+  it("are as many as asked for, fewer where memory ends, never none", async () => {
+    const { totalBytes, slotBytes } = pocket.instance.layout;
+    const slotsIn = async (memoryLimitBytes: number) =>
+      (await EdgeEngine.load(kernelModule, opener(folder), { slots: 5, logitsTokens: 64, memoryLimitBytes })).instance
+        .layout.slots.length;
+    expect(await slotsIn(totalBytes)).toBe(1);
+    expect(await slotsIn(totalBytes + 2 * slotBytes + 100)).toBe(3);
+    expect(await slotsIn(2 ** 30)).toBe(5);
   });
 });
 

@@ -3,10 +3,11 @@ import { openCheckpoint, type Checkpoint } from "../../src/checkpoint/load.ts";
 import { demandedRows } from "../../src/engine/demand.ts";
 import { Instance } from "../../src/engine/instance.ts";
 import type { Plan } from "../../src/engine/plan.ts";
+import { parseConfig } from "../../src/model/config.ts";
 import { readGraph, type Graph } from "../../src/model/graph.ts";
 import { decodeModel } from "../../src/model/onnx.ts";
 import { opener } from "../checkpoint/folders.ts";
-import { kernelModule, testModel } from "../parity/models.ts";
+import { kernelModule, randomFolder, testModel } from "../parity/models.ts";
 
 let checkpoint: Checkpoint;
 let graph: Graph;
@@ -17,8 +18,7 @@ beforeAll(async () => {
   instance = await Instance.prepare(kernelModule, checkpoint, { slots: 2, chunkTokens: 9, logitsTokens: 9 });
 });
 
-const planOf = (tokens: number, logits: "none" | "last" | "all", slot = 0) =>
-  instance.plan(tokens, logits, instance.layout.slots[slot]!);
+const planOf = (tokens: number, logits: "none" | "last" | "all") => instance.plan(tokens, logits);
 const rowsOf = (plan: Plan, value: string) =>
   plan.steps.flatMap(({ operands }) => operands).findLast(({ name }) => name === value)?.shape[0];
 
@@ -53,15 +53,14 @@ describe("a plan", () => {
     const { layout } = instance;
     for (const logits of ["none", "last", "all"] as const) {
       for (const tokens of [1, 2, 9]) {
-        for (const { node, operands } of planOf(tokens, logits, 1).steps) {
-          for (const { name, address, shape, dtype } of operands) {
+        for (const { node, operands } of planOf(tokens, logits).steps) {
+          for (const { name, address, shape, dtype, inSlot } of operands) {
             const end = address + shape.reduce((total, size) => total * size, dtype === "bf16" ? 2 : 4);
             const weight = layout.weights.get(name);
-            const entry = layout.slotEntries.find((each) => name === each.name || name === `${each.name}.out`);
             const [from, to] = weight
               ? [weight.address, weight.address + 2 * weight.lengthBytes + 64]
-              : entry
-                ? [layout.slots[1]!, layout.slots[1]! + layout.slotBytes]
+              : inSlot
+                ? [0, layout.slotBytes]
                 : [layout.arenaPtr, layout.arenaPtr + layout.arenaBytes];
             expect(address, `${node} ${name}`).toBeGreaterThanOrEqual(from);
             expect(end, `${node} ${name}`).toBeLessThanOrEqual(to);
@@ -92,13 +91,61 @@ describe("a plan", () => {
     }
   });
 
-  it("puts the states of two slots in different places and everything else in the same", () => {
-    const [a, b] = [planOf(3, "last", 0), planOf(3, "last", 1)].map(({ steps }) =>
-      steps.flatMap(({ operands }) => operands),
-    );
-    for (const [i, operand] of a!.entries()) {
-      const isState = instance.layout.slotEntries.some(({ name }) => operand.name.startsWith(name));
-      expect(b![i]!.address - operand.address, operand.name).toBe(isState ? instance.layout.slotBytes : 0);
+  it("has the addresses of states relative to a slot, and says which arguments those are", () => {
+    const inSlot = new Set<string>();
+    for (const { args, slotArgs, operands } of planOf(3, "last").steps) {
+      const states = operands.filter((operand) => operand.inSlot);
+      for (const { name } of states) inSlot.add(name.replace(/\.out$/, ""));
+      expect(new Set(slotArgs.map((i) => args[i]))).toEqual(new Set(states.map(({ address }) => address)));
     }
+    expect([...inSlot].sort()).toEqual(instance.stateLayout.entries.map(({ name }) => name).sort());
+  });
+});
+
+describe("the arena of an instance", () => {
+  it("holds every pass of up to its tokens, whatever the sizes of the model", async () => {
+    // Largest-first placement is not monotone: for some sizes, fewer tokens would need more room if placed anew.
+    const sizes = { width: 72, lruWidth: 4, mlpWidth: 100, vocabSize: 100, numHeads: 1, numKvHeads: 1, headDim: 32 };
+    const blockTypes = ["attention", "recurrent", "attention"] as const;
+    const config = { ...testModel("wide").config, ...sizes, rotaryDim: 16, window: 64, blockTypes };
+    const folder = await randomFolder(config, 77);
+    const instance = await Instance.prepare(kernelModule, await openCheckpoint(opener(folder)), {
+      chunkTokens: 20,
+      logitsTokens: 20,
+    });
+    const { arenaPtr, arenaBytes } = instance.layout;
+    for (const logits of ["none", "last", "all"] as const) {
+      for (let tokens = 1; tokens <= 20; tokens++) {
+        for (const { operands } of instance.plan(tokens, logits).steps) {
+          for (const { name, address, shape, inSlot } of operands) {
+            if (inSlot || instance.layout.weights.has(name)) continue;
+            const end = address + shape.reduce((total, size) => total * size, 4);
+            expect(end, `${name} in a pass of ${tokens}`).toBeLessThanOrEqual(arenaPtr + arenaBytes);
+          }
+        }
+      }
+    }
+    expect(() => instance.plan(21, "last")).toThrow(/does not fit/);
+  });
+});
+
+describe("a graph that is not its config's", () => {
+  it.each([
+    ["a shorter window", { attention_window_size: 8 }, /layers\.2\.keys.* is \[32, 32\], expected \[8, 32\]/],
+    ["a longer window", { attention_window_size: 64 }, /expected \[64, 32\]/],
+    ["another vocabulary", { vocab_size: 321 }, /logits/],
+    ["other blocks", { block_types: ["recurrent"], _block_types: ["recurrent"] }, /layers\.2/],
+  ])("with %s is refused", async (_, change, message) => {
+    const manifest = { ...checkpoint.manifest, config: { ...checkpoint.manifest.config, ...change } };
+    const changed = { ...checkpoint, manifest, config: parseConfig(manifest.config) };
+    const refused = Instance.prepare(kernelModule, changed);
+    await expect(refused).rejects.toMatchObject({ code: "invalid_graph", message: expect.stringMatching(message) });
+  });
+
+  it("with another dtype of its window is refused", async () => {
+    const manifest = { ...checkpoint.manifest, kv: "bf16" as const };
+    await expect(Instance.prepare(kernelModule, { ...checkpoint, manifest })).rejects.toThrow(
+      /element type 1, expected 16/,
+    );
   });
 });

@@ -2,7 +2,7 @@
 import * as fc from "fast-check";
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { type ChatMessage, renderNextTurn, renderPrompt } from "../../src/model/chat-template.ts";
+import { type ChatMessage, renderPrompt } from "../../src/model/chat-template.ts";
 import { Tokenizer } from "../../src/model/tokenizer.ts";
 import { gemmaTokenizer } from "./gemma-tokenizer.ts";
 
@@ -18,6 +18,7 @@ const chat = tokensOf(pocket);
 const [bos, start, end, newline] = [2, 4, 5, 6];
 const text = (content: string) => pocket.encodeText(content);
 const render = (messages: ChatMessage[]) => renderPrompt(messages, pocket, chat);
+const next = (last: number | null, text: string) => renderPrompt([{ role: "user", content: text }], pocket, chat, last);
 
 describe("renderPrompt", () => {
   it("puts control tokens in by id, bos once, and opens the model's turn", () => {
@@ -78,13 +79,13 @@ describe("renderPrompt", () => {
   });
 });
 
-describe("renderNextTurn", () => {
+describe("renderPrompt after a state", () => {
   it("begins a conversation with bos", () => {
-    expect(renderNextTurn(null, "hi", pocket, chat)).toEqual(render([{ role: "user", content: "hi" }]));
+    expect(next(null, "hi")).toEqual(render([{ role: "user", content: "hi" }]));
   });
 
   it("closes a reply that was cut short, and no other", () => {
-    const after = (last: number) => renderNextTurn(last, "hi", pocket, chat);
+    const after = (last: number) => next(last, "hi");
     const turn = [start, ...text("user"), newline, ...text("hi"), end, newline];
     expect(after(end)).toEqual([newline, ...turn, start, ...text("model"), newline]);
     expect(after(text("hello").at(-1) ?? -1)).toEqual([end, ...after(end)]);
@@ -105,11 +106,11 @@ describe("renderNextTurn", () => {
       fc.property(rounds, contents, (past, last) => {
         const committed: number[] = [];
         for (const { user, reply, cut } of past) {
-          committed.push(...renderNextTurn(committed.at(-1) ?? null, user, tokenizer, tokens));
+          committed.push(...renderPrompt([{ role: "user", content: user }], tokenizer, tokens, committed.at(-1)));
           committed.push(...tokenizer.encodeText(reply));
           if (!cut) committed.push(tokens.endOfTurnTokenId);
         }
-        committed.push(...renderNextTurn(committed.at(-1) ?? null, last, tokenizer, tokens));
+        committed.push(...renderPrompt([{ role: "user", content: last }], tokenizer, tokens, committed.at(-1)));
         const messages = past.flatMap(({ user, reply }): ChatMessage[] => [
           { role: "user", content: user },
           { role: "assistant", content: reply },

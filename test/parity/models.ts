@@ -7,11 +7,18 @@ import { convert } from "../../src/checkpoint/convert.ts";
 import type { Format } from "../../src/checkpoint/manifest.ts";
 import { folderSource } from "../../src/cli/files.ts";
 import { EdgeEngine, type EdgeOptions } from "../../src/engine/edge.ts";
+import type { Config } from "../../src/model/config.ts";
 import { entryValues, type KvDtype, type State } from "../../src/model/state.ts";
 import { build } from "../../wasm/build.ts";
 import { opener, target, type Folder } from "../checkpoint/folders.ts";
 import { goldenNames, readGolden, type GoldenName } from "../reference/golden.ts";
-import { randomModel, writeHuggingFaceFolder, type RandomModelName } from "../reference/random-model.ts";
+import {
+  randomModel,
+  randomWeights,
+  writeHuggingFaceFolder,
+  type RandomModel,
+  type RandomModelName,
+} from "../reference/random-model.ts";
 
 export const formats = ["f32", "bf16"] as const satisfies Format[];
 
@@ -34,9 +41,18 @@ export async function checkpointFolder(
   kv: KvDtype = "f32",
 ): Promise<Folder> {
   if (isGolden(name)) return checkpointOf(readGolden(name).folder, format, kv);
+  return huggingFaceFolder(randomModel(name), format, kv);
+}
+
+/** The checkpoint of a Config with random weights. */
+export function randomFolder(config: Config, seed: number): Promise<Folder> {
+  return huggingFaceFolder({ config, ...randomWeights(config, seed) }, "f32", "f32");
+}
+
+async function huggingFaceFolder(model: Pick<RandomModel, "config" | "tensors">, format: Format, kv: KvDtype) {
   const folder = mkdtempSync(path.join(tmpdir(), "griffin-"));
   try {
-    writeHuggingFaceFolder(folder, randomModel(name));
+    writeHuggingFaceFolder(folder, model);
     return await checkpointOf(folder, format, kv);
   } finally {
     rmSync(folder, { recursive: true });

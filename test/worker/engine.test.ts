@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import kernelModule from "../../dist/griffin.wasm";
 import { EdgeEngine } from "../../src/engine/edge.ts";
 import { GriffinError } from "../../src/errors.ts";
-import { renderNextTurn } from "../../src/model/chat-template.ts";
+import { renderPrompt } from "../../src/model/chat-template.ts";
 import type { State } from "../../src/model/state.ts";
 import { fingerprint, fingerprints } from "../parity/fingerprint.ts";
 
@@ -41,7 +41,7 @@ describe("the engine in workerd", () => {
       "Tell me a story about a fox.",
       "What is my name?",
     ]) {
-      const tokens = renderNextTurn(last, message, tokenizer, chat);
+      const tokens = renderPrompt([{ role: "user", content: message }], tokenizer, chat, last);
       const events = engine.generate({ tokens, state, sampling: { temperature: 0 } });
       text = "";
       let next = await events.next();
