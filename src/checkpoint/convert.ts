@@ -10,7 +10,7 @@ import { encodeModel } from "../model/onnx.ts";
 import { type KvDtype, stateLayout } from "../model/state.ts";
 import { parseJson } from "../model/parse-json.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { convTaps } from "../model/weights.ts";
+import { convTaps, parameterCount } from "../model/weights.ts";
 import { cast, tapsFirst } from "./cast.ts";
 import { type CreateHash, digestFile, type FileEntry, fileEntry } from "./hash.ts";
 import { type StoredDtype, storedDtype } from "./load.ts";
@@ -84,7 +84,7 @@ export async function convert(source: Source, target: Target, options: ConvertOp
         ? fileEntry(tokenizer.bytes, options.createHash)
         : await staged.write(tokenizerFile, [tokenizer.bytes]);
     }
-    const manifest = manifestOf({ config, format, kv, tensors, chat: tokenizer?.chat ?? null, files });
+    const manifest = manifestOf({ config, format, kv, chat: tokenizer?.chat ?? null, files });
     await staged.write(manifestFile, [new TextEncoder().encode(`${JSON.stringify(manifest, null, 2)}\n`)]);
     await staged.commit();
     return { manifest, dropped };
@@ -110,9 +110,11 @@ function stage(target: Target, createHash?: CreateHash) {
           await file.write(piece);
           onWritten?.(piece.byteLength);
         }
-      } finally {
-        await file.close();
+      } catch (error) {
+        await file.close().catch(ignore);
+        throw error;
       }
+      await file.close();
       return digest.entry();
     },
     /** The manifest goes first and comes back last: without it the folder is no checkpoint. */
@@ -120,15 +122,16 @@ function stage(target: Target, createHash?: CreateHash) {
       await target.remove(manifestFile);
       for (const name of begun) await target.rename(partial(name), name);
     },
+    /** Clears away what it can. It never fails: what went wrong first is what the caller must hear. */
     async discard(): Promise<void> {
-      for (const name of begun) await target.remove(partial(name));
+      for (const name of begun) await target.remove(partial(name)).catch(ignore);
     },
   };
 }
 
-type Pieces = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+const ignore = () => undefined;
 
-const elements = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 1);
+type Pieces = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
 function defaultFormat(tensors: readonly SourceTensor[]): Format {
   return tensors.every(({ spec, dtype }) => !spec.matrix || dtype === "BF16") ? "bf16" : "f32";
@@ -210,7 +213,6 @@ function manifestOf(parts: {
   config: Config;
   format: Format;
   kv: KvDtype;
-  tensors: readonly SourceTensor[];
   chat: ChatTokens | null;
   files: Manifest["files"];
 }): Manifest {
@@ -220,7 +222,7 @@ function manifestOf(parts: {
     config: configToJson(config),
     format,
     kv,
-    parameters: parts.tensors.reduce((sum, { spec }) => sum + elements(spec.shape), 0),
+    parameters: parameterCount(config),
     state_bytes: stateLayout(config, kv).totalBytes,
     chat: chat && {
       bos_token_id: chat.bosTokenId,

@@ -38,6 +38,8 @@ export interface Checkpoint {
   tokenizer: unknown;
   /** Every byte of every tensor once, from a fresh stream; the last step fails unless size and hash are right. */
   weights(): AsyncGenerator<WeightPiece, void, undefined>;
+  /** weights.safetensors as it lies in the folder, header and all, its size and hash checked: for hosts that want it whole. */
+  readWeights(): Promise<Uint8Array>;
 }
 
 /** What a weight is stored as in a checkpoint of `format`. */
@@ -65,7 +67,8 @@ export async function openCheckpoint(open: OpenFile, createHash?: CreateHash): P
           "invalid_checkpoint",
         );
   const weights = () => streamWeights(open, manifest, config, createHash);
-  return { manifest, config, chat, graph, tokenizer, weights };
+  const readWeights = () => readChecked(weightsFile, manifest.files[weightsFile]);
+  return { manifest, config, chat, graph, tokenizer, weights, readWeights };
 }
 
 /** model.json is a few KB; nothing near this can be one. */

@@ -6,6 +6,8 @@ import { type Config, parseConfig } from "../model/config.ts";
 import type { ChatTokens } from "../model/chat-template.ts";
 import { weightsFile } from "../model/graph.ts";
 import { checkShape, parseJson } from "../model/parse-json.ts";
+import { stateLayout } from "../model/state.ts";
+import { parameterCount } from "../model/weights.ts";
 
 /** The version this code writes, and the only one it reads. */
 export const manifestVersion = 1;
@@ -54,6 +56,7 @@ export function parseManifest(text: string): { manifest: Manifest; config: Confi
   }
   const manifest = checkShape(manifestJson, value, manifestFile, "invalid_config");
   const config = parseConfig(manifest.config);
+  checkCounts(manifest, config);
   const ids = [...manifest.stop_token_ids, ...Object.values(manifest.chat ?? {})];
   const outside = ids.find((id) => id >= config.vocabSize);
   if (outside !== undefined) {
@@ -68,4 +71,16 @@ export function parseManifest(text: string): { manifest: Manifest; config: Confi
     endOfTurnTokenId: manifest.chat.end_of_turn_token_id,
   };
   return { manifest, config, chat };
+}
+
+/** Refuses numbers that the config contradicts: others show them, and plan their memory by them. */
+function checkCounts(manifest: Manifest, config: Config): void {
+  const expected = { parameters: parameterCount(config), state_bytes: stateLayout(config, manifest.kv).totalBytes };
+  for (const key of ["parameters", "state_bytes"] as const) {
+    if (manifest[key] === expected[key]) continue;
+    throw new GriffinError(
+      "invalid_config",
+      `${manifestFile}: "${key}": expected ${expected[key]} for this config, got ${manifest[key]}. Convert the checkpoint again.`,
+    );
+  }
 }

@@ -141,7 +141,12 @@ async function shardsOf(source: Source): Promise<Map<string, string[] | null>> {
     throw new GriffinError("not_found", `The source folder has neither ${singleFile} nor ${indexFile}.`);
   }
   const { weight_map: map } = checkShape(index, await readJson(source, indexFile), indexFile, "invalid_checkpoint");
-  const shards = Map.groupBy(Object.keys(map), (name) => map[name] ?? "");
+  const shards = new Map<string, string[]>();
+  for (const [name, file] of Object.entries(map)) {
+    const names = shards.get(file) ?? [];
+    names.push(name);
+    shards.set(file, names);
+  }
   for (const file of shards.keys()) {
     // A shard is a file of this folder, and not one that a conversion writes into it.
     if (!/^[^/\\]+\.safetensors$/.test(file) || file === weightsFile) {

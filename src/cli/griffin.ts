@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { formats } from "../checkpoint/manifest.ts";
 import { GriffinError } from "../errors.ts";
 import { convertFolder } from "./convert.ts";
+import { systemError } from "./files.ts";
 import { inspect } from "./inspect.ts";
 import { writeLogits } from "./logits.ts";
 import { printPlan } from "./plan.ts";
@@ -101,6 +102,13 @@ program
   .option("--states", "write the state after the last token too, as state.{T}.layers.{i}.…")
   .option("--memory <megabytes>", "refuse models that need more memory", megabytes)
   .action(writeLogits);
+
+/** A reader that went away, as `head` does, has what it wanted: that is a normal end. */
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  console.error(`griffin: ${(systemError("write to standard output", error) ?? error).message}`);
+  process.exit(1);
+});
 
 try {
   await program.parseAsync();

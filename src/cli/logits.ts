@@ -1,7 +1,4 @@
 // griffin logits: the model's numbers for a token sequence, from our kernels or from onnxruntime-web, as safetensors.
-import { open, readFile, rm, type FileHandle } from "node:fs/promises";
-import path from "node:path";
-import { graphFile } from "../checkpoint/manifest.ts";
 import { encodeHeader } from "../checkpoint/safetensors.ts";
 import { GriffinError } from "../errors.ts";
 import { weightsFile } from "../model/graph.ts";
@@ -9,6 +6,7 @@ import { parseJson } from "../model/parse-json.ts";
 import { entryValues, stateLayout, type StateLayout } from "../model/state.ts";
 import { checkPrompt } from "../model/tokens.ts";
 import { loadEngine, readCheckpoint } from "./engine.ts";
+import { createFile, readText, removeFile } from "./files.ts";
 
 export interface LogitsOptions {
   tokens: string;
@@ -19,14 +17,14 @@ export interface LogitsOptions {
   memory?: number;
 }
 
-/** The values of every state entry, in the layout's order. */
-type StateValues = readonly Float32Array[];
-
-/** Logits [n, V] chunk by chunk, then the state after the last token. */
-interface Scores {
+/** A loaded model, whoever computes. */
+interface Scorer {
   vocabSize: number;
   layout: StateLayout;
-  chunks: AsyncGenerator<Float32Array, StateValues, undefined>;
+  /** Hands logits [n, V] to `take`, chunk by chunk; returns the values of every state entry, in the layout's order. */
+  score(tokens: readonly number[], take: (logits: Float32Array) => Promise<void>): Promise<Float32Array[]>;
+  /** Frees the model. Never fails. */
+  close(): Promise<void>;
 }
 
 const defaultChunkTokens = 64;
@@ -34,74 +32,91 @@ const defaultChunkTokens = 64;
 /** Writes `logits` [T, V] f32 and, if asked, the entries of the state as `state.{T}.layers.{i}.…`. */
 export async function writeLogits(folder: string, options: LogitsOptions): Promise<void> {
   const tokens = await readTokens(options.tokens);
-  const scores = await (options.engine === "onnx"
-    ? scoreWithOnnx(folder, tokens, options)
-    : scoreWithWasm(folder, tokens, options));
-  const { vocabSize, layout, chunks } = scores;
+  const scorer = await (options.engine === "onnx" ? onnxScorer : wasmScorer)(folder, tokens, options);
+  try {
+    await writeScores(scorer, tokens, options);
+  } finally {
+    await scorer.close();
+  }
+}
+
+async function writeScores(scorer: Scorer, tokens: readonly number[], options: LogitsOptions): Promise<void> {
+  const { vocabSize, layout } = scorer;
+  checkPrompt(tokens, vocabSize);
   const states = options.states ? layout.entries : [];
   const header = encodeHeader([
     { name: "logits", dtype: "F32", shape: [tokens.length, vocabSize] },
     ...states.map(({ name, shape }) => ({ name: `state.${tokens.length}.${name}`, dtype: "F32" as const, shape })),
   ]);
-
-  let file: FileHandle | undefined;
+  const file = await createFile(options.out);
   try {
-    let next = await chunks.next();
-    file = await open(options.out, "w");
     await file.write(header.bytes);
-    for (; !next.done; next = await chunks.next()) await file.write(bytesOf(next.value));
-    for (const values of options.states ? next.value : []) await file.write(bytesOf(values));
+    const state = await scorer.score(tokens, (logits) => file.write(bytesOf(logits)));
+    for (const values of options.states ? state : []) await file.write(bytesOf(values));
     await file.close();
   } catch (error) {
-    await file?.close();
-    if (file) await rm(options.out, { force: true });
+    await file.close().catch(ignore);
+    await removeFile(options.out).catch(ignore);
     throw error;
   }
 }
 
+const ignore = () => undefined;
+
 const bytesOf = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
 async function readTokens(file: string): Promise<number[]> {
-  const text = await readFile(file, "utf8").catch((cause: unknown) => {
-    throw new GriffinError("not_found", `Cannot read ${file}.`, { cause });
-  });
-  const value = parseJson(text, file, "invalid_argument");
+  const value = parseJson(await readText(file), file, "invalid_argument");
   if (!Array.isArray(value) || !value.every((token) => Number.isInteger(token))) {
     throw new GriffinError("invalid_argument", `${file} must hold a JSON array of token ids, such as [2, 15, 7].`);
   }
   return value;
 }
 
-async function scoreWithWasm(folder: string, tokens: number[], options: LogitsOptions): Promise<Scores> {
+async function wasmScorer(folder: string, tokens: readonly number[], options: LogitsOptions): Promise<Scorer> {
   const chunkTokens = Math.min(options.chunk ?? defaultChunkTokens, Math.max(tokens.length, 1));
   const engine = await loadEngine(folder, { chunkTokens, logitsTokens: chunkTokens, memoryLimitBytes: options.memory });
   const layout = engine.instance.stateLayout;
-  async function* chunks() {
-    const state = yield* engine.score(tokens);
-    return layout.entries.map((entry) => entryValues(state, entry));
-  }
-  return { vocabSize: engine.config.vocabSize, layout, chunks: chunks() };
+  return {
+    vocabSize: engine.config.vocabSize,
+    layout,
+    async score(sequence, take) {
+      const chunks = engine.score(sequence);
+      let next = await chunks.next();
+      for (; !next.done; next = await chunks.next()) await take(next.value);
+      const state = next.value;
+      return layout.entries.map((entry) => entryValues(state, entry));
+    },
+    close: () => Promise.resolve(),
+  };
 }
 
-async function scoreWithOnnx(folder: string, tokens: number[], options: LogitsOptions): Promise<Scores> {
-  const { config, manifest } = await readCheckpoint(folder);
-  checkPrompt(tokens, config.vocabSize);
-  const layout = stateLayout(config, manifest.kv);
-  const { createOnnxSession } = await import("./onnx.ts");
-  const [graph, weights] = await Promise.all([graphFile, weightsFile].map((name) => readFile(path.join(folder, name))));
-  if (graph === undefined || weights === undefined)
-    throw new GriffinError("not_found", `${folder} is no checkpoint folder.`);
-  const runner = await createOnnxSession(graph, weights);
-  const chunkTokens = options.chunk ?? Math.max(tokens.length, 1);
-  async function* chunks() {
-    let state = runner.emptyState;
-    for (let read = 0; read < tokens.length; read += chunkTokens) {
-      const pass = await runner.run(tokens.slice(read, read + chunkTokens), read, state);
-      state = pass.state;
-      yield pass.logits;
-    }
-    await runner.close();
-    return layout.entries.map(({ name }) => state.get(name) ?? new Float32Array());
+async function onnxScorer(folder: string, tokens: readonly number[], options: LogitsOptions): Promise<Scorer> {
+  const checkpoint = await readCheckpoint(folder);
+  const { config, manifest } = checkpoint;
+  const weightBytes = manifest.files[weightsFile].bytes;
+  if (weightBytes > (options.memory ?? Infinity)) {
+    throw new GriffinError(
+      "model_too_large",
+      `ONNX Runtime needs more than the ${weightBytes} bytes of the model's weights, but ${options.memory} are allowed.`,
+    );
   }
-  return { vocabSize: config.vocabSize, layout, chunks: chunks() };
+  const { createOnnxSession } = await import("./onnx.ts");
+  const runner = await createOnnxSession(checkpoint.graph, await checkpoint.readWeights());
+  const layout = stateLayout(config, manifest.kv);
+  const chunkTokens = options.chunk ?? Math.max(tokens.length, 1);
+  return {
+    vocabSize: config.vocabSize,
+    layout,
+    async score(sequence, take) {
+      let state = runner.emptyState;
+      for (let read = 0; read < sequence.length; read += chunkTokens) {
+        const pass = await runner.run(sequence.slice(read, read + chunkTokens), read, state);
+        state = pass.state;
+        await take(pass.logits);
+      }
+      return layout.entries.map(({ name }) => state.get(name) ?? new Float32Array());
+    },
+    close: () => runner.close(),
+  };
 }

@@ -1,7 +1,7 @@
 // Runs a graph.onnx through onnxruntime-web: function bodies instead of our kernels, so an independent engine to check
 // ours against, and the same file in a browser. WASM on one thread; the weights lie in memory, nothing is fetched.
 import { env, InferenceSession, Tensor } from "onnxruntime-web";
-import { GriffinError } from "../errors.ts";
+import { type ErrorCode, GriffinError } from "../errors.ts";
 import { readGraph, weightsFile } from "../model/graph.ts";
 import { decodeModel } from "../model/onnx.ts";
 
@@ -18,11 +18,14 @@ export interface OnnxRunner {
     position: number,
     state: OnnxState,
   ): Promise<{ logits: Float32Array; state: OnnxState }>;
-  /** Frees the session's memory. */
+  /** Frees the session's memory. Never fails, so it hides no other error. */
   close(): Promise<void>;
 }
 
-/** Loads the bytes of `graph.onnx` and of the `weights.safetensors` it points into. */
+/**
+ * Loads the bytes of `graph.onnx` and of the `weights.safetensors` it points into.
+ * @throws GriffinError `invalid_graph` where ONNX Runtime refuses the graph; `internal` where a run fails
+ */
 export async function createOnnxSession(graphBytes: Uint8Array, weightsBytes: Uint8Array): Promise<OnnxRunner> {
   const graph = readGraph(decodeModel(graphBytes));
   const states = graph.inputs.flatMap(({ name, shape }) =>
@@ -32,6 +35,9 @@ export async function createOnnxSession(graphBytes: Uint8Array, weightsBytes: Ui
   const session = await InferenceSession.create(graphBytes, {
     executionProviders: ["wasm"],
     externalData: [{ path: weightsFile, data: weightsBytes }],
+    logSeverityLevel: 4, // errors are thrown too; fatal ones alone are worth a line of their own
+  }).catch((cause: unknown) => {
+    throw runtimeError("invalid_graph", "cannot load graph.onnx", cause);
   });
   return {
     emptyState: new Map(states.map(({ name, dims }) => [name, new Float32Array(dims.reduce((a, b) => a * b, 1))])),
@@ -50,7 +56,9 @@ export async function createOnnxSession(graphBytes: Uint8Array, weightsBytes: Ui
         if (values === undefined) throw new GriffinError("invalid_state", `The state has no "${name}".`);
         feeds[name] = new Tensor("float32", values, dims);
       }
-      const results = await session.run(feeds);
+      const results = await session.run(feeds).catch((cause: unknown) => {
+        throw runtimeError("internal", `failed at position ${position}`, cause);
+      });
       const floats = (name: string): Float32Array => {
         const data = results[name]?.data;
         if (!(data instanceof Float32Array)) {
@@ -60,6 +68,12 @@ export async function createOnnxSession(graphBytes: Uint8Array, weightsBytes: Ui
       };
       return { logits: floats("logits"), state: new Map(states.map(({ name }) => [name, floats(`${name}.out`)])) };
     },
-    close: () => session.release(),
+    close: () => session.release().catch(() => undefined),
   };
+}
+
+/** ONNX Runtime throws errors of several lines, and bare numbers when its memory is full. */
+function runtimeError(code: ErrorCode, what: string, cause: unknown): GriffinError {
+  const [reason] = (cause instanceof Error ? cause.message : String(cause)).split("\n");
+  return new GriffinError(code, `ONNX Runtime ${what}: ${reason}`, { cause });
 }

@@ -66,7 +66,10 @@ const refusedKeys = [
 
 const size = (limit = sizeLimit) =>
   z.int(`expected an integer from 1 to ${limit}`).min(1, `expected at least 1`).max(limit, `expected at most ${limit}`);
-const positive = z.number("expected a positive number").positive("expected a positive number");
+/** Numbers of a config become f32 in the graph, where 1e-60 would be 0 and 1e60 infinite. */
+const fitsF32 = (value: number) => value === 0 || (Math.fround(value) !== 0 && Number.isFinite(Math.fround(value)));
+const range = "expected a number that 32-bit floats hold: about 1e-45 to 3e38";
+const positive = z.number("expected a positive number").positive("expected a positive number").refine(fitsF32, range);
 const tokenId = z.int("expected a token id").min(0, "expected a token id");
 const pattern = z.array(z.string("expected the name of a block type")).min(1, "expected at least one block type");
 const rope = z.looseObject({
@@ -89,7 +92,7 @@ const configJson = z.looseObject({
   lru_width: size().nullish(),
   attention_window_size: size().default(2048),
   conv1d_width: z.int().default(convWidth),
-  logits_soft_cap: z.number().min(0, "expected 0 or a positive number").nullable().default(30),
+  logits_soft_cap: z.number().min(0, "expected 0 or a positive number").refine(fitsF32, range).nullable().default(30),
   rms_norm_eps: positive.default(1e-6),
   rope_theta: positive.nullish(),
   partial_rotary_factor: positive.nullish(),

@@ -37,7 +37,7 @@ export interface FunctionSignature {
   inPlace?: string;
   /** Output → the input it replaces: a state, updated where it lies. */
   state?: Readonly<Record<string, string>>;
-  /** Axis letters of every input and output; a letter has one value in one call. `C3` is the literal 3. */
+  /** Axis letters of every input and output; a letter has one value in one call, and digits are that number. */
   axes: Readonly<Record<string, readonly string[]>>;
 }
 

@@ -57,3 +57,8 @@ export function weightSpecs(config: Config): WeightSpec[] {
   if (!config.tied) matrix("lm_head.weight", config.vocabSize, width);
   return specs;
 }
+
+/** The number of values in all of a model's weights. */
+export function parameterCount(config: Config): number {
+  return weightSpecs(config).reduce((sum, { shape }) => sum + shape.reduce((product, dim) => product * dim, 1), 0);
+}

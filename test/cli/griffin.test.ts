@@ -1,36 +1,19 @@
 // The griffin program as a user runs it: the built file, in a process of its own.
 import { spawn } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { fileEntry } from "../../src/checkpoint/hash.ts";
 import { readGolden } from "../reference/golden.ts";
 import { readTensors } from "../reference/safetensors.ts";
 import { maxDifference } from "../parity/models.ts";
+import { griffin, outcomeOf } from "./program.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const temporary = mkdtempSync(path.join(tmpdir(), "griffin-cli-"));
 const inTemporary = (name: string) => path.join(temporary, name);
 afterAll(() => rmSync(temporary, { recursive: true }));
-
-interface Outcome {
-  status: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-/** Runs `griffin` with these arguments and this standard input. */
-function griffin(args: readonly string[], input = ""): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ["dist/griffin.js", ...args], { cwd: root });
-    const outcome: Outcome = { status: null, stdout: "", stderr: "" };
-    child.stdout.on("data", (data) => (outcome.stdout += data));
-    child.stderr.on("data", (data) => (outcome.stderr += data));
-    child.on("error", reject);
-    child.on("close", (status) => resolve({ ...outcome, status }));
-    child.stdin.end(input);
-  });
-}
 
 const tokensFile = (name: string, tokens: unknown) => {
   writeFileSync(inTemporary(name), typeof tokens === "string" ? tokens : JSON.stringify(tokens));
@@ -61,6 +44,22 @@ describe("griffin run", () => {
     const [a, b, other] = [await ask("5"), await ask("5"), await ask("6")];
     expect(a).toBe(b);
     expect(other).not.toBe(a);
+  });
+
+  it("ends in silence when its reader has read enough", async () => {
+    for (const command of ['run models/pocket --prompt "Tell me a story."', "plan models/pocket --tokens 5"]) {
+      const pipe = `{ "${process.execPath}" dist/griffin.js ${command}; echo "status $?" >&2; } | head -c 5`;
+      const { stdout, stderr } = await outcomeOf(spawn("sh", ["-c", pipe], { cwd: root }));
+      expect(stdout).toHaveLength(5);
+      expect(stderr).toBe("status 0\n");
+    }
+  });
+
+  it("says in one line that its output cannot be written", async () => {
+    const command = `"${process.execPath}" dist/griffin.js run models/pocket --prompt "Tell me a story." > /dev/full`;
+    const { status, stderr } = await outcomeOf(spawn("sh", ["-c", command], { cwd: root }));
+    expect(status).toBe(1);
+    expect(stderr).toBe("griffin: Cannot write to standard output: no space left on device (ENOSPC).\n");
   });
 
   it("stops where it is told to", async () => {
@@ -134,6 +133,107 @@ describe("griffin logits", () => {
       expect(() => readFileSync(out)).toThrow();
     }
     await logits("after-refusal");
+  });
+});
+
+describe("griffin logits --engine onnx", () => {
+  const tokens = () => tokensFile("few.json", [2, 5, 7]);
+  /** A copy of the wide checkpoint with one file changed, or taken away. */
+  const damaged = (name: string, file: string, change: (bytes: Buffer) => Uint8Array | null) => {
+    const folder = inTemporary(name);
+    cpSync(inTemporary("wide"), folder, { recursive: true });
+    const bytes = change(readFileSync(path.join(folder, file)));
+    rmSync(path.join(folder, file));
+    if (bytes) writeFileSync(path.join(folder, file), bytes);
+    return folder;
+  };
+  const flipLast = (bytes: Buffer) => bytes.fill(bytes.at(-1)! ^ 1, bytes.length - 1);
+
+  it.each([
+    ["changed weights", "weights.safetensors", flipLast, /weights\.safetensors: its SHA-256 is /],
+    [
+      "weights cut short",
+      "weights.safetensors",
+      (b: Buffer) => b.subarray(0, -1),
+      /weights\.safetensors is truncated: /,
+    ],
+    ["no weights", "weights.safetensors", () => null, /weights\.safetensors does not exist\./],
+    ["a changed graph", "graph.onnx", flipLast, /graph\.onnx: its SHA-256 is /],
+  ])("refuses %s in the words of our own engine", async (name, file, change, message) => {
+    const folder = damaged(name, file, change);
+    const out = inTemporary("damaged.safetensors");
+    const args = ["logits", folder, "--tokens", tokens(), "--out", out];
+    const [onnx, wasm] = await Promise.all([griffin([...args, "--engine", "onnx"]), griffin(args)]);
+    expect(onnx).toMatchObject({ status: 1, stderr: expect.stringMatching(message) });
+    expect(onnx).toEqual(wasm);
+    expect(existsSync(out)).toBe(false);
+  });
+
+  it("refuses a model whose weights need more memory than allowed", async () => {
+    const args = ["--tokens", tokens(), "--out", inTemporary("x"), "--engine", "onnx", "--memory", "5"];
+    const { status, stderr } = await griffin(["logits", "models/pocket", ...args]);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^griffin: ONNX Runtime needs more than the \d+ bytes .* 5000000 are allowed\.\n$/);
+  });
+
+  it("says in one line what ONNX Runtime says of a graph it does not take", async () => {
+    // Our engine does not look into the bodies, so only the other one can find what is wrong there.
+    const folder = damaged("odd body", "graph.onnx", (bytes) =>
+      Buffer.from(bytes.toString("latin1").replaceAll("Softplus", "Softplux"), "latin1"),
+    );
+    const manifest = JSON.parse(readFileSync(path.join(folder, "model.json"), "utf8"));
+    manifest.files["graph.onnx"] = fileEntry(readFileSync(path.join(folder, "graph.onnx")));
+    writeFileSync(path.join(folder, "model.json"), JSON.stringify(manifest));
+    const args = ["logits", folder, "--tokens", tokens(), "--out", inTemporary("y"), "--engine", "onnx"];
+    const { status, stderr } = await griffin(args);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^griffin: ONNX Runtime cannot load graph\.onnx: .+\n$/);
+  });
+});
+
+describe("a path that cannot be read or written", () => {
+  const few = () => tokensFile("few.json", [2, 5, 7]);
+  const logits = (tokens: string, out: string) => ["logits", "models/pocket", "--tokens", tokens, "--out", out];
+  const convert = (source: string, out: string) => ["convert", source, out, "--quiet"];
+  beforeAll(() => {
+    writeFileSync(inTemporary("a file"), "kept");
+    mkdirSync(inTemporary("a folder/model.json"), { recursive: true });
+  });
+
+  it.each<[string, () => string[], string]>([
+    ["convert into a file", () => convert("test/golden/tiny", inTemporary("a file")), "a file: file already exists"],
+    [
+      "convert under a file",
+      () => convert("test/golden/tiny", inTemporary("a file/out")),
+      "a file/out: not a directory",
+    ],
+    [
+      "convert over a folder",
+      () => convert("test/golden/tiny", inTemporary("a folder")),
+      "a folder/model.json: illegal",
+    ],
+    [
+      "write to no folder",
+      () => logits(few(), inTemporary("missing/x")),
+      "missing/x: no such file or directory (ENOENT)",
+    ],
+    [
+      "write to a folder",
+      () => logits(few(), inTemporary("a folder")),
+      "a folder: illegal operation on a directory (EISDIR)",
+    ],
+    ["write to a full disk", () => logits(few(), "/dev/full"), "write /dev/full: no space left on device (ENOSPC)"],
+    ["read no tokens", () => logits(inTemporary("none.json"), inTemporary("x")), "read @/none.json: no such file"],
+    ["read tokens of a folder", () => logits(inTemporary("a folder"), inTemporary("x")), "read @/a folder: illegal"],
+  ])("is named with the reason, in one line: %s", async (_, args, message) => {
+    const { status, stderr } = await griffin(args());
+    expect(status).toBe(1);
+    expect(stderr).toContain(message.replace("@", temporary));
+    expect(stderr).toMatch(/^griffin: Cannot .*\n$/);
+    expect(stderr.trimEnd()).not.toMatch(/\n/);
+    expect(readFileSync(inTemporary("a file"), "utf8")).toBe("kept");
+    expect(readdirSync(inTemporary("a folder"))).toEqual(["model.json"]);
+    expect(existsSync("/dev/full")).toBe(true);
   });
 });
 

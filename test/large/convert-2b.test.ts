@@ -1,5 +1,5 @@
 // Converts a folder of RecurrentGemma-2B's size: 5.4 GB of random bf16 in shards, in a process of its own whose memory
-// is measured. Needs 11 GB of disk, and deletes what it wrote.
+// is measured. Needs 12 GB of disk, and deletes what it wrote.
 import { execFile } from "node:child_process";
 import { createHash, randomFillSync } from "node:crypto";
 import { mkdtemp, open, rm, statfs, writeFile } from "node:fs/promises";

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { EdgeEngine } from "../../src/engine/edge.ts";
-import { goldenNames, readGolden } from "../reference/golden.ts";
+import { goldenNames, likeliestTokens, readGolden } from "../reference/golden.ts";
 import { checkpointOf, engineOf, entriesOf, formats, maxDifference, reply, score } from "./models.ts";
 
 const tolerance = 1e-4;
@@ -53,10 +53,18 @@ describe.each(formats)("pocket in %s", (format) => {
     expect(maxDifference(logits, golden.logits)).toBeLessThan(tolerance);
   });
 
+  it("takes the reference's likeliest token after every token of the dialogue", async () => {
+    const engine = await engineOf(await checkpointOf(golden.folder, format));
+    const { logits } = await score(engine, golden.tokens);
+    const { vocabSize } = engine.config;
+    expect(likeliestTokens(logits, vocabSize)).toEqual(likeliestTokens(golden.logits, vocabSize));
+  });
+
   it("spells the golden's dialogue, and reads it back to the same tokens", async () => {
     const { tokenizer, chat } = await engineOf(await checkpointOf(golden.folder, format));
     const text = tokenizer!.decode(golden.tokens);
-    expect(text).toMatch(/^user\n/);
+    expect(text.slice(0, 70)).toBe("user\nI have a duck called Mango.\nmodel\nSay hello to Mango for me!\nuser");
+    expect(text).toMatch(/\nDo you remember the name of my duck\?\nmodel\nYou have a duck called Mango\.\n/);
     const turns: number[] = [];
     for (const [i, token] of golden.tokens.entries()) if (token === chat!.startOfTurnTokenId) turns.push(i);
     const body = [...golden.tokens.subarray(turns[0]! + 1, turns[1])].filter(

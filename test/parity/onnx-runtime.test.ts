@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { OnnxRunner } from "../../src/cli/onnx.ts";
 import { forward, referenceModel } from "../reference/forward.ts";
-import { goldenNames, readGolden } from "../reference/golden.ts";
+import { goldenNames, likeliestTokens, readGolden } from "../reference/golden.ts";
 import { randomModel, randomModelNames } from "../reference/random-model.ts";
 import { checkpointBytes, maxError, openSession, runInChunks } from "./onnx-runtime.ts";
 
@@ -26,7 +26,27 @@ describe.each([...goldenNames, "pocket"] as const)("golden %s in ONNX Runtime", 
       expect(maxError(logits, golden.logits)).toBeLessThan(1e-4);
     });
 
+    it("takes the reference's likeliest token after every token", async () => {
+      const { logits } = await runInChunks(runner, golden.tokens, [1, 5, 23, 2]);
+      const { vocabSize } = golden.config;
+      expect(likeliestTokens(logits, vocabSize)).toEqual(likeliestTokens(golden.logits, vocabSize));
+    });
+
     if (name === "pocket") return; // its golden has logits only
+    it("generates the reference's greedy tokens", async () => {
+      const { prompt, tokens } = golden.greedy!;
+      const generated: number[] = [];
+      let [position, state, next] = [0, runner.emptyState, prompt];
+      while (generated.length < tokens.length) {
+        const pass = await runner.run(next, position, state);
+        position += next.length;
+        state = pass.state;
+        next = Int32Array.from(likeliestTokens(pass.logits, golden.config.vocabSize).slice(-1));
+        generated.push(...next);
+      }
+      expect(generated).toEqual([...tokens]);
+    });
+
     it.each(splits)("has the reference's state wherever it was recorded, read %s", async (_, sizes) => {
       for (const [position, states] of golden.states) {
         const { state } = await runInChunks(runner, golden.tokens.subarray(0, position), sizes);

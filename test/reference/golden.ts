@@ -60,6 +60,13 @@ export function readCheckpoint(path: string): Tensors {
   return new Map([...readTensors(path)].map(([name, values]) => [name.replace(/^model\./, ""), values]));
 }
 
+/** The token with the largest logit of every row of [T, V]: what greedy sampling takes. */
+export const likeliestTokens = (logits: Float32Array, vocabSize: number): number[] =>
+  Array.from({ length: logits.length / vocabSize }, (_, t) => {
+    const row = logits.subarray(t * vocabSize, (t + 1) * vocabSize);
+    return row.indexOf(Math.max(...row));
+  });
+
 /** The Config of a config.json in the one spelling that the goldens use. */
 function readConfig(path: string): Config {
   const json = JSON.parse(readFileSync(path, "utf8"));

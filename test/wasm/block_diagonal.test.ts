@@ -46,7 +46,7 @@ function chain({ T, B, S, x, weight, bias }: Call): Float32Array {
   });
 }
 
-describe.each([1, 3, 4, 5, 8, 16, 17, 32, 35, 64, 100, 256])("block_diagonal with blocks of %i", (S) => {
+describe.each([0, 1, 3, 4, 5, 8, 16, 17, 32, 35, 64, 100, 256])("block_diagonal with blocks of %i", (S) => {
   it.each(tokenCounts)("multiplies %i tokens block by block", (T) => {
     for (const B of S < 256 ? [1, 2, 3] : [10]) {
       const { x, weight, bias, ...axes } = call(T, B, S);
@@ -60,4 +60,13 @@ describe.each([1, 3, 4, 5, 8, 16, 17, 32, 35, 64, 100, 256])("block_diagonal wit
     const want = chain(operands);
     for (const atOnce of [5, 2, 1]) expectSameBits(block_diagonal(operands, atOnce), want);
   });
+});
+
+it("block_diagonal multiplies one block of 2560, which is a linear and rounds as often", () => {
+  for (const T of [1, 2, 5]) {
+    const { x, weight, bias, ...axes } = call(T, 1, 2560);
+    const got = block_diagonal({ x, weight, bias, ...axes });
+    expectClose("linear_f32", got, reference.block_diagonal(x, weight, bias, axes));
+    expectSameBits(got, chain({ x, weight, bias, ...axes }));
+  }
 });
