@@ -1,16 +1,26 @@
-// Builds what is missing or older than its sources: dist/griffin.wasm, dist/griffin.js and the pocket checkpoint.
+// Builds what is missing or older than its sources: the kernels (dist/griffin.wasm), the command line (dist/griffin.js),
+// the pocket checkpoint, what the worker serves as files (dist/public), and the worker itself (dist/worker, dist/workerd).
 import { spawnSync } from "node:child_process";
-import { stat } from "node:fs/promises";
-import { glob } from "node:fs/promises";
+import { copyFile, glob, mkdir, stat } from "node:fs/promises";
+import path from "node:path";
 import * as esbuild from "esbuild";
 import { build as buildKernels } from "./wasm/build.ts";
 
 const cli = "dist/griffin.js";
 const pocket = "models/pocket";
+const publicFolder = "dist/public";
+/** Cloudflare's limit for one static file. */
+const largestAssetBytes = 25 * 1024 * 1024;
 
 process.chdir(import.meta.dirname);
 await buildKernels();
-if (await isStale([cli], ["src/**/*.ts", "package.json"])) {
+await buildCli();
+await convertPocket();
+await buildPublic();
+await buildWorker();
+
+async function buildCli(): Promise<void> {
+  if (!(await isStale([cli], ["src/**/*.ts", "package.json"]))) return;
   await esbuild.build({
     entryPoints: ["src/cli/griffin.ts"],
     outfile: cli,
@@ -22,11 +32,56 @@ if (await isStale([cli], ["src/**/*.ts", "package.json"])) {
     logLevel: "warning",
   });
 }
-const converted = ["graph.onnx", "weights.safetensors", "model.json"].map((name) => `${pocket}/${name}`);
-const converter = ["src/{model,checkpoint}/**/*.ts", `${pocket}/{config.json,model.safetensors,tokenizer.json}`];
-if (await isStale(converted, converter)) {
+
+async function convertPocket(): Promise<void> {
+  const converted = ["graph.onnx", "weights.safetensors", "model.json"].map((name) => `${pocket}/${name}`);
+  const converter = ["src/{model,checkpoint}/**/*.ts", `${pocket}/{config.json,model.safetensors,tokenizer.json}`];
+  if (!(await isStale(converted, converter))) return;
   const { status } = spawnSync(process.execPath, [cli, "convert", pocket, pocket, "--quiet"], { stdio: "inherit" });
   if (status !== 0) process.exit(status ?? 1);
+}
+
+async function buildPublic(): Promise<void> {
+  const page = `${publicFolder}/page.js`;
+  if (await isStale([page], ["src/page/*.ts", "src/{conversation,http}/*.ts", "package.json"])) {
+    await esbuild.build({
+      entryPoints: ["src/page/page.ts"],
+      outfile: page,
+      bundle: true,
+      minify: true,
+      format: "esm",
+      target: "es2022",
+      logLevel: "warning",
+    });
+  }
+  for await (const file of glob("src/page/*.{html,css,svg}")) {
+    await copyAsset(file, `${publicFolder}/${path.basename(file)}`);
+  }
+  await copyAsset(`${pocket}/CARD.md`, `${publicFolder}/card.txt`);
+  for (const name of ["graph.onnx", "weights.safetensors", "tokenizer.json", "model.json"]) {
+    await copyAsset(`${pocket}/${name}`, `${publicFolder}/${pocket}/${name}`);
+  }
+}
+
+async function copyAsset(source: string, target: string): Promise<void> {
+  const { size } = await stat(source);
+  if (size > largestAssetBytes) {
+    throw new Error(
+      `${source} has ${size} bytes, and a static file of a worker may have ${largestAssetBytes}: ` +
+        `put the checkpoint into R2 and name it in MODELS (README.md, "Deploy").`,
+    );
+  }
+  if (!(await isStale([target], [source]))) return;
+  await mkdir(path.dirname(target), { recursive: true });
+  await copyFile(source, target);
+}
+
+async function buildWorker(): Promise<void> {
+  const sources = ["src/**/*.ts", "serve/*.ts", "wrangler.toml", "package.json", "dist/griffin.wasm"];
+  if (!(await isStale(["dist/worker/worker.js", "dist/workerd/config.capnp"], sources))) return;
+  // A second to load, so only where there is something to build.
+  const { bundleWorker } = await import("./serve/config.ts");
+  await bundleWorker();
 }
 
 /** Whether an output is missing or older than a source. */

@@ -44,7 +44,7 @@ export class EdgeEngine implements Engine {
     this.chat = checkpoint.chat;
     this.tokenizer = checkpoint.tokenizer;
     this.instance = instance;
-    this.#slots = createSlots(instance.layout.slots);
+    this.#slots = createSlots(instance.layout.slots, (slotPtr) => instance.clear(slotPtr));
   }
 
   /** Loads a checkpoint into a new instance of griffin.wasm. */
@@ -104,7 +104,7 @@ export class EdgeEngine implements Engine {
       };
       return read < tokens.length ? { ...result, finishReason: "cancelled" } : result;
     } finally {
-      this.#giveBack(lease);
+      lease.release();
     }
   }
 
@@ -132,7 +132,7 @@ export class EdgeEngine implements Engine {
       lease.renew();
       return this.instance.save(lease.slotPtr, state.position + copied.length);
     } finally {
-      this.#giveBack(lease);
+      lease.release();
     }
   }
 
@@ -145,11 +145,6 @@ export class EdgeEngine implements Engine {
       this.#isBroken = true;
       throw new GriffinError("internal", "A kernel failed: this engine cannot be used any more.", { cause });
     }
-  }
-
-  #giveBack(lease: Lease): void {
-    if (lease.isHeld()) this.instance.clear(lease.slotPtr);
-    lease.release();
   }
 
   #check(tokens: readonly number[], maxTokens: number, state: State): void {

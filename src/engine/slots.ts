@@ -31,15 +31,21 @@ interface Loan {
   seenMs: number;
 }
 
-/** A queue for the slots at these addresses. */
-export function createSlots(addresses: readonly number[], { leaseMs, pollMs }: SlotTimes = defaultTimes): Slots {
+/** A queue for the slots at these addresses. `clear` is called for each slot that is given back or whose owner is lost. */
+export function createSlots(
+  addresses: readonly number[],
+  clear: (slotPtr: number) => void,
+  { leaseMs, pollMs }: SlotTimes = defaultTimes,
+): Slots {
   const loans = new Map<number, Loan | null>(addresses.map((address) => [address, null]));
   let waiting: Loan[] = [];
 
-  /** A slot that is free, or whose owner is lost. */
-  const available = () => {
-    for (const [address, loan] of loans) if (loan === null || loan.seenMs + leaseMs < Date.now()) return address;
-    return undefined;
+  const free = (slotPtr: number) => {
+    loans.set(slotPtr, null);
+    clear(slotPtr);
+  };
+  const reclaim = () => {
+    for (const [slotPtr, loan] of loans) if (loan !== null && loan.seenMs + leaseMs < Date.now()) free(slotPtr);
   };
   const lend = (slotPtr: number): Lease => {
     const loan: Loan = { seenMs: Date.now() };
@@ -53,7 +59,7 @@ export function createSlots(addresses: readonly number[], { leaseMs, pollMs }: S
         loan.seenMs = Date.now();
       },
       release() {
-        if (isHeld()) loans.set(slotPtr, null);
+        if (isHeld()) free(slotPtr);
       },
     };
   };
@@ -67,8 +73,9 @@ export function createSlots(addresses: readonly number[], { leaseMs, pollMs }: S
           if (signal?.aborted) throw new GriffinError("cancelled", "The turn was cancelled before it began.");
           ticket.seenMs = Date.now();
           waiting = waiting.filter((other) => other.seenMs + 100 * pollMs >= ticket.seenMs);
-          const slotPtr = waiting[0] === ticket ? available() : undefined;
-          if (slotPtr !== undefined) return lend(slotPtr);
+          reclaim();
+          const available = [...loans].find(([, loan]) => loan === null);
+          if (available !== undefined && waiting[0] === ticket) return lend(available[0]);
           await new Promise((resolve) => void setTimeout(resolve, pollMs));
         }
       } finally {

@@ -82,6 +82,11 @@ export class Tokenizer {
     return this.#ids.get(content);
   }
 
+  /** UTF-8 of a token by itself, which may be part of a character; none for control tokens and unknown ids. */
+  bytesOf(tokenId: number): Uint8Array | undefined {
+    return this.#bytes[tokenId];
+  }
+
   /** A decoder at the start of a text. */
   createDecoder(): TokenDecoder {
     // Streaming, this decoder keeps at most three bytes: those that may still become one character.

@@ -437,4 +437,35 @@ describe("an interrupted conversion", () => {
     await expect(convert(source(from), full)).rejects.toThrow("disk full");
     expect([...folder.keys()]).toEqual([]);
   });
+
+  it("says what went wrong first when clearing away fails too", async () => {
+    for (const first of ["create graph.onnx.partial", "write graph.onnx.partial", "rename graph.onnx.partial"]) {
+      let isBroken = false;
+      const folder: Folder = new Map();
+      const broken = target(folder, (action) => {
+        if (isBroken) throw new Error("clearing away failed");
+        isBroken = action === first;
+        if (isBroken) throw new Error("disk full");
+      });
+      const closing: typeof broken = {
+        ...broken,
+        create: async (file) => {
+          const { write } = await broken.create(file);
+          return { write, close: () => (isBroken ? Promise.reject(new Error("closing failed")) : Promise.resolve()) };
+        },
+      };
+      await expect(convert(source(from), closing), first).rejects.toThrow("disk full");
+    }
+  });
+
+  it("clears away every file it can when one of them stays", async () => {
+    const removed: string[] = [];
+    const stuck = target(new Map(), (action) => {
+      if (action === "write graph.onnx.partial") throw new Error("disk full");
+      if (action.startsWith("remove")) removed.push(action);
+      if (action === "remove weights.safetensors.partial") throw new Error("stuck");
+    });
+    await expect(convert(source(from), stuck)).rejects.toThrow("disk full");
+    expect(removed).toEqual(["remove weights.safetensors.partial", "remove graph.onnx.partial"]);
+  });
 });

@@ -140,6 +140,12 @@ describe("openCheckpoint", () => {
     expect(cancelled).toEqual(["weights.safetensors"]);
   });
 
+  it("gives weights.safetensors as it lies there, once it is checked", async () => {
+    expect(Buffer.from(await (await openCheckpoint(opener(whole))).readWeights()).equals(weights)).toBe(true);
+    const changed = await openCheckpoint(opener(replaced("weights.safetensors", flipped(weights, 0))));
+    await expect(changed.readWeights()).rejects.toMatchObject({ code: "hash_mismatch" });
+  });
+
   it("takes another SHA-256", async () => {
     let hashes = 0;
     const checkpoint = await openCheckpoint(opener(whole), () => {
@@ -187,6 +193,18 @@ describe("a damaged checkpoint", () => {
       manifestWith((m) => ({ ...m, config: { ...m.config, hidden_size: null } })),
       "invalid_config",
       '"hidden_size"',
+    ],
+    [
+      "one parameter too many",
+      manifestWith((m) => ({ ...m, parameters: m.parameters + 1 })),
+      "invalid_config",
+      `model.json: "parameters": expected ${manifestOf(whole).parameters} for this config, got ${manifestOf(whole).parameters + 1}.`,
+    ],
+    [
+      "the state's size with another window",
+      manifestWith((m) => ({ ...m, kv: "bf16" })),
+      "invalid_config",
+      `model.json: "state_bytes": expected ${4 * 20 * 4 + 2 * 8 * 12 * 2} for this config, got ${4 * 20 * 4 + 2 * 8 * 12 * 4}.`,
     ],
     [
       "a stop token outside the vocabulary",

@@ -109,23 +109,23 @@ describe("the arena of an instance", () => {
     const blockTypes = ["attention", "recurrent", "attention"] as const;
     const config = { ...testModel("wide").config, ...sizes, rotaryDim: 16, window: 64, blockTypes };
     const folder = await randomFolder(config, 77);
-    const instance = await Instance.prepare(kernelModule, await openCheckpoint(opener(folder)), {
+    const wide = await Instance.prepare(kernelModule, await openCheckpoint(opener(folder)), {
       chunkTokens: 20,
       logitsTokens: 20,
     });
-    const { arenaPtr, arenaBytes } = instance.layout;
+    const { arenaPtr, arenaBytes } = wide.layout;
     for (const logits of ["none", "last", "all"] as const) {
       for (let tokens = 1; tokens <= 20; tokens++) {
-        for (const { operands } of instance.plan(tokens, logits).steps) {
+        for (const { operands } of wide.plan(tokens, logits).steps) {
           for (const { name, address, shape, inSlot } of operands) {
-            if (inSlot || instance.layout.weights.has(name)) continue;
+            if (inSlot || wide.layout.weights.has(name)) continue;
             const end = address + shape.reduce((total, size) => total * size, 4);
             expect(end, `${name} in a pass of ${tokens}`).toBeLessThanOrEqual(arenaPtr + arenaBytes);
           }
         }
       }
     }
-    expect(() => instance.plan(21, "last")).toThrow(/does not fit/);
+    expect(() => wide.plan(21, "last")).toThrow(/does not fit/);
   });
 });
 

@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { createSlots } from "../../src/engine/slots.ts";
 
+const ignore = () => undefined;
 const quick = { leaseMs: 100, pollMs: 2 };
 
 describe("slots", () => {
   it("are lent once each, then in the order of asking", async () => {
-    const slots = createSlots([16, 32], quick);
+    const slots = createSlots([16, 32], ignore, quick);
     const [first, second] = [await slots.acquire(), await slots.acquire()];
     expect([first.slotPtr, second.slotPtr].sort()).toEqual([16, 32]);
     const order: string[] = [];
@@ -19,7 +20,7 @@ describe("slots", () => {
   });
 
   it("skip those who gave up waiting", async () => {
-    const slots = createSlots([16], quick);
+    const slots = createSlots([16], ignore, quick);
     const first = await slots.acquire();
     const cancel = new AbortController();
     const gaveUp = slots.acquire(cancel.signal);
@@ -31,14 +32,26 @@ describe("slots", () => {
   });
 
   it("refuse who comes with an aborted signal", async () => {
-    await expect(createSlots([16]).acquire(AbortSignal.abort())).rejects.toMatchObject({ code: "cancelled" });
+    await expect(createSlots([16], ignore).acquire(AbortSignal.abort())).rejects.toMatchObject({ code: "cancelled" });
   });
 
-  it("are taken from an owner who is not heard of, who then cannot use them", async () => {
-    const slots = createSlots([16], quick);
+  it("are cleared when they are given back", async () => {
+    const cleared: number[] = [];
+    const slots = createSlots([16], (slotPtr) => cleared.push(slotPtr), quick);
+    const lease = await slots.acquire();
+    expect(cleared).toEqual([]);
+    lease.release();
+    lease.release();
+    expect(cleared).toEqual([16]);
+  });
+
+  it("are taken from an owner who is not heard of, cleared, and cannot be used by it any more", async () => {
+    const cleared: number[] = [];
+    const slots = createSlots([16], (slotPtr) => cleared.push(slotPtr), quick);
     const silent = await slots.acquire();
     const next = await slots.acquire();
     expect(next.slotPtr).toBe(16);
+    expect(cleared).toEqual([16]);
     expect(silent.isHeld()).toBe(false);
     expect(() => silent.renew()).toThrow(/lost its slot/);
     silent.release();
@@ -46,7 +59,7 @@ describe("slots", () => {
   });
 
   it("stay with an owner who renews, however many wait", async () => {
-    const slots = createSlots([16], quick);
+    const slots = createSlots([16], ignore, quick);
     const owner = await slots.acquire();
     const waiting = slots.acquire();
     for (let i = 0; i < 20; i++) {

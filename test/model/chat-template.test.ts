@@ -18,7 +18,7 @@ const chat = tokensOf(pocket);
 const [bos, start, end, newline] = [2, 4, 5, 6];
 const text = (content: string) => pocket.encodeText(content);
 const render = (messages: ChatMessage[]) => renderPrompt(messages, pocket, chat);
-const next = (last: number | null, text: string) => renderPrompt([{ role: "user", content: text }], pocket, chat, last);
+const next = (last: number | null, content: string) => renderPrompt([{ role: "user", content }], pocket, chat, last);
 
 describe("renderPrompt", () => {
   it("puts control tokens in by id, bos once, and opens the model's turn", () => {

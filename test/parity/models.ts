@@ -41,15 +41,15 @@ export async function checkpointFolder(
   kv: KvDtype = "f32",
 ): Promise<Folder> {
   if (isGolden(name)) return checkpointOf(readGolden(name).folder, format, kv);
-  return huggingFaceFolder(randomModel(name), format, kv);
+  return convertModel(randomModel(name), format, kv);
 }
 
 /** The checkpoint of a Config with random weights. */
 export function randomFolder(config: Config, seed: number): Promise<Folder> {
-  return huggingFaceFolder({ config, ...randomWeights(config, seed) }, "f32", "f32");
+  return convertModel({ config, ...randomWeights(config, seed) }, "f32", "f32");
 }
 
-async function huggingFaceFolder(model: Pick<RandomModel, "config" | "tensors">, format: Format, kv: KvDtype) {
+async function convertModel(model: Pick<RandomModel, "config" | "tensors">, format: Format, kv: KvDtype) {
   const folder = mkdtempSync(path.join(tmpdir(), "griffin-"));
   try {
     writeHuggingFaceFolder(folder, model);

@@ -1,8 +1,14 @@
-declare module "*.wasm" {
-  const module: WebAssembly.Module;
-  export default module;
-}
-
 declare module "cloudflare:test" {
-  export const env: { ASSETS: { fetch(input: string): Promise<Response> } };
+  import type { DurableObjectNamespace, DurableObjectState, DurableObjectStub } from "@cloudflare/workers-types";
+
+  import type { Env } from "../../src/conversation/env.ts";
+
+  export const env: Env & { BARE: DurableObjectNamespace };
+  export function runInDurableObject<R>(
+    stub: DurableObjectStub,
+    run: (instance: object, state: DurableObjectState) => R | Promise<R>,
+  ): Promise<R>;
+  export function abortAllDurableObjects(): Promise<void>;
+  export function runDurableObjectAlarm(stub: DurableObjectStub): Promise<boolean>;
+  export function evictDurableObject(stub: DurableObjectStub): Promise<void>;
 }

@@ -1,0 +1,31 @@
+// `npm start`: the worker under wrangler dev at http://127.0.0.1:PORT, its data in .wrangler/state. Says where it is in
+// one line, then passes on what the worker logs; what wrangler itself says is shown only when it fails to start.
+import { createInterface } from "node:readline";
+import { startWrangler } from "./wrangler.ts";
+
+const port = process.env["PORT"] ?? "8787";
+const child = startWrangler("dev", "--ip", "127.0.0.1", "--port", port, "--show-interactive-dev-session=false");
+
+let isReady = false;
+const starting: string[] = [];
+for (const stream of [child.stdout, child.stderr]) {
+  createInterface({ input: stream }).on("line", (line) => {
+    if (line.includes("Ready on http")) {
+      isReady = true;
+      console.log(`Griffin Edge is at http://127.0.0.1:${port} (Ctrl-C stops it)`);
+    } else if (!isReady) starting.push(line);
+    else if (!line.startsWith("[wrangler:info]") && !line.includes("Logs were written to") && line.trim() !== "") {
+      console.log(line);
+    }
+  });
+}
+
+// A terminal's Ctrl-C reaches wrangler too; this process only waits for it.
+process.on("SIGINT", () => undefined);
+process.on("SIGTERM", () => child.kill("SIGTERM"));
+child.on("close", (status) => {
+  const said = starting.join("\n");
+  if (said.includes("Address already in use")) console.error(`Port ${port} is taken; PORT=… chooses another.`);
+  else if (!isReady) console.error(said);
+  process.exitCode = isReady ? 0 : (status ?? 1);
+});

@@ -1,0 +1,63 @@
+// Branches: named heads in the tree of turns.
+import { GriffinError } from "../errors.ts";
+import type { Database } from "./database.ts";
+import type { ConversationView } from "./protocol.ts";
+
+export interface NewBranch {
+  /** The branch it is forked from. */
+  parentBranch: number | null;
+  /** A finished turn; null begins anew. */
+  head: number | null;
+  metadata: Record<string, string>;
+  nowMs: number;
+}
+
+export function insertBranch(db: Database, { parentBranch, head, metadata, nowMs }: NewBranch): ConversationView {
+  db.write(
+    "a branch",
+    `INSERT INTO branches (branch, parent_branch, head, created_ms, metadata)
+     SELECT 1 + max(value, coalesce((SELECT max(branch) FROM branches), -1)), ?, ?, ?, ?
+     FROM meta WHERE key = 'last_branch'`,
+    parentBranch,
+    head,
+    nowMs,
+    JSON.stringify(metadata),
+  );
+  const [row] = db.read<{ branch: number }>("SELECT max(branch) AS branch FROM branches");
+  return { branch: row?.branch ?? 0, parentBranch, createdMs: nowMs, metadata, head };
+}
+
+export function readBranch(db: Database, branch: number): ConversationView | null {
+  const [row] = db.read<{ parent_branch: number | null; head: number | null; created_ms: number; metadata: string }>(
+    "SELECT parent_branch, head, created_ms, metadata FROM branches WHERE branch = ?",
+    branch,
+  );
+  if (row === undefined) return null;
+  const metadata: Record<string, string> = JSON.parse(row.metadata);
+  return { branch, parentBranch: row.parent_branch, createdMs: row.created_ms, metadata, head: row.head };
+}
+
+export function setBranchMetadata(db: Database, branch: number, metadata: Record<string, string>): void {
+  const query = "UPDATE branches SET metadata = ? WHERE branch = ? RETURNING branch";
+  if (db.write(`branch ${branch}`, query, JSON.stringify(metadata), branch).length === 0) {
+    throw new GriffinError("not_found", `There is no branch ${branch} in this conversation.`);
+  }
+}
+
+export function setBranchHead(db: Database, branch: number, head: number): void {
+  db.write(`branch ${branch}`, "UPDATE branches SET head = ? WHERE branch = ?", head, branch);
+}
+
+/** Its number is not used again. */
+export function deleteBranch(db: Database, branch: number): void {
+  db.write("meta", "UPDATE meta SET value = max(value, ?) WHERE key = 'last_branch'", branch);
+  db.write(`branch ${branch}`, "DELETE FROM branches WHERE branch = ?", branch);
+}
+
+export function isHead(db: Database, turn: number): boolean {
+  return db.read("SELECT 1 FROM branches WHERE head = ? LIMIT 1", turn).length > 0;
+}
+
+export function countBranches(db: Database): number {
+  return db.read<{ count: number }>("SELECT count(*) AS count FROM branches")[0]?.count ?? 0;
+}

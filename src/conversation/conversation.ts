@@ -1,0 +1,273 @@
+// Conversation: the Durable Object that owns a tree of turns. It accepts requests, runs turns in the background, streams
+// them to whoever reads, and finds the ones that a dead process left unfinished. What it keeps is the Store's business,
+// how a turn runs is runTurn's.
+import { DurableObject } from "cloudflare:workers";
+import type { DurableObjectState } from "@cloudflare/workers-types";
+import { parseSampling } from "../engine/sampling.ts";
+import { createSpelling } from "../engine/spelling.ts";
+import { GriffinError } from "../errors.ts";
+import { engineOf } from "./engines.ts";
+import type { Env } from "./env.ts";
+import { LiveTurn } from "./live-turn.ts";
+import { longestPrefix } from "./prefix.ts";
+import type { ConversationView, TurnEvent, TurnRequest, TurnView } from "./protocol.ts";
+import { runTurn, samplingOf, type TurnHost } from "./run-turn.ts";
+import { hasStore, openStore, type Store, type TurnRow } from "./store.ts";
+import { tokenEvent } from "./token-event.ts";
+import { turnLine } from "./turn-log.ts";
+import { startedEvent, turnRow, viewOf } from "./view.ts";
+
+/** If the process dies, an alarm this much later finds what it left. */
+const recoverAfterMs = 10_000;
+/** An object that only stores prefixes forgets them when it was not used for this long. */
+const prefixLifetimeMs = 24 * 3_600_000;
+const prefixUsedKey = "prefix_used_ms";
+
+export class Conversation extends DurableObject<Env> {
+  #store: Store | undefined;
+  readonly #live = new Map<number, LiveTurn>();
+  #alarmMs = 0;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    if (hasStore(ctx.storage)) this.#open();
+  }
+
+  /** Makes the conversation's first branch, or finds it. */
+  create(metadata: Record<string, string>): ConversationView {
+    const store = this.#store ?? this.#open();
+    return store.branch(0) ?? store.createBranch({ parentBranch: null, head: null, metadata, nowMs: Date.now() });
+  }
+
+  branch(branch: number): ConversationView {
+    const view = this.#store?.branch(branch);
+    if (!view) throw new GriffinError("not_found", `There is no branch ${branch} here.`);
+    return view;
+  }
+
+  updateBranch(branch: number, metadata: Record<string, string>): ConversationView {
+    this.branch(branch);
+    this.#known().updateBranch(branch, metadata);
+    return this.branch(branch);
+  }
+
+  /** A new branch whose head is a finished turn, the beginning (null), or the head of `branch`. */
+  fork(branch: number, turn?: number | null): ConversationView {
+    const { head, metadata } = this.branch(branch);
+    if (typeof turn === "number") this.#finished(turn);
+    const from = turn === undefined ? head : turn;
+    return this.#known().createBranch({ parentBranch: branch, head: from, metadata, nowMs: Date.now() });
+  }
+
+  /** Deletes a branch, and with the last one everything. Turns that could need what goes are cancelled first. */
+  async removeBranch(branch: number): Promise<void> {
+    this.branch(branch);
+    const store = this.#known();
+    const isLast = store.branchCount() === 1;
+    const running = [...this.#live.values()].filter(({ turn }) => isLast || store.turn(turn)?.branch !== null);
+    await Promise.all(running.map(({ turn }) => this.cancel(turn)));
+    if (isLast) await this.#forget();
+    else store.removeBranch(branch);
+  }
+
+  /** The turns of a branch, the first one first, and the one that runs. */
+  turns(branch: number): TurnView[] {
+    const { head } = this.branch(branch);
+    const store = this.#known();
+    const running = store.runningTurn(branch);
+    const rows = [...(head === null ? [] : store.path(head)), ...(running === null ? [] : [turnRow(store, running)])];
+    return rows.filter((row) => !row.removed).map((row) => this.#view(row));
+  }
+
+  /** Accepts a turn and lets it run. A repeated request finds the turn of the first one. */
+  async begin(request: TurnRequest): Promise<TurnView> {
+    return this.view(await this.#begin(request));
+  }
+
+  /** Accepts a turn and streams it. */
+  async stream(request: TurnRequest): Promise<ReadableStream<Uint8Array>> {
+    return this.events(await this.#begin(request));
+  }
+
+  view(turn: number): TurnView {
+    return this.#view(turnRow(this.#known(), turn));
+  }
+
+  /** The events of a turn as NDJSON, from the first one, live while it runs. */
+  async events(turn: number): Promise<ReadableStream<Uint8Array>> {
+    const row = turnRow(this.#known(), turn);
+    const live = this.#live.get(turn);
+    if (live !== undefined) return live.stream();
+    const replay = new LiveTurn(turn, false);
+    for (const event of await this.#eventsOf(row)) replay.add(event);
+    replay.end();
+    return replay.stream();
+  }
+
+  /** Stops a turn after the step that runs, and returns it as it is kept. */
+  async cancel(turn: number): Promise<TurnView> {
+    turnRow(this.#known(), turn);
+    const live = this.#live.get(turn);
+    live?.cancel.abort();
+    await live?.done;
+    return this.view(turn);
+  }
+
+  /** Deletes a response: its text is gone, its state cannot be reached. */
+  async remove(turn: number): Promise<void> {
+    await this.cancel(turn);
+    this.#known().removeTurn(turn);
+  }
+
+  override async alarm(): Promise<void> {
+    this.#alarmMs = 0;
+    if (this.#store === undefined) return;
+    this.#recover();
+    const usedMs = this.ctx.storage.kv.get<number>(prefixUsedKey);
+    if (usedMs === undefined || this.#live.size > 0) return;
+    if (usedMs + prefixLifetimeMs <= Date.now()) await this.#forget();
+    else this.#wakeAt(usedMs + prefixLifetimeMs);
+  }
+
+  async #begin(request: TurnRequest): Promise<number> {
+    const { options, repeatKey } = request;
+    const repeated = this.#repeated(request);
+    if (repeated !== null) return repeated;
+    if (request.messages.length === 0)
+      throw new GriffinError("invalid_argument", "There must be at least one message.");
+
+    // Whatever can be wrong with the request is said now, while there is nothing to take back.
+    const engine = await engineOf(options.model, this.env);
+    parseSampling(samplingOf(options), engine.config.vocabSize);
+    const place = this.#place(request);
+    const store = this.#store ?? this.#open();
+    const { endsWithClient, metadata } = request;
+    const turn = store.insertTurn({ ...place, options, metadata, repeatKey, endsWithClient, nowMs: Date.now() });
+    this.#run(turn, endsWithClient);
+    return turn;
+  }
+
+  /** The turn that this request began when it was sent before. */
+  #repeated({ repeatKey, repeatWithinMs }: TurnRequest): number | null {
+    if (repeatKey === null || repeatWithinMs <= 0) return null;
+    const turn = this.#store?.turnOfRepeatKey(repeatKey) ?? null;
+    const row = turn === null ? null : this.#known().turn(turn);
+    if (row === null || row.status === "failed" || row.status === "cancelled") return null;
+    return row.createdMs + repeatWithinMs >= Date.now() ? row.turn : null;
+  }
+
+  /** Where a turn goes: checked and taken without a pause in between. */
+  #place({ place, messages }: TurnRequest): Pick<TurnRow, "parent" | "branch" | "messages"> {
+    if (place.kind === "branch") {
+      const { branch, head } = this.branch(place.branch);
+      const running = this.#known().runningTurn(branch);
+      if (running !== null) {
+        throw new GriffinError(
+          "conversation_busy",
+          "The conversation has a response in progress: wait for it, or cancel it.",
+        );
+      }
+      return { parent: head, branch, messages };
+    }
+    if (place.kind === "after") {
+      if (place.turn !== null) this.#finished(place.turn);
+      return { parent: place.turn, branch: null, messages };
+    }
+    const store = this.#store ?? this.#open();
+    this.#usePrefixes();
+    return { ...longestPrefix(store, messages), branch: null };
+  }
+
+  /** Lets a stored turn run in the background. */
+  #run(turn: number, endsWithClient: boolean): void {
+    const store = this.#known();
+    const live = new LiveTurn(turn, endsWithClient);
+    this.#live.set(turn, live);
+    live.add(startedEvent(turnRow(store, turn)));
+    const host: TurnHost = {
+      store,
+      env: this.env,
+      now: Date.now,
+      keepAlive: () => this.#wakeAt(Date.now() + recoverAfterMs),
+      ended: (view) => console.log(turnLine(this.ctx.id.name, view)),
+    };
+    host.keepAlive();
+    this.ctx.waitUntil(runTurn(host, live).finally(() => this.#live.delete(turn)));
+  }
+
+  /** Goes on with the turns that another process began and did not end. */
+  #recover(): void {
+    for (const turn of this.#known().unfinishedTurns()) {
+      // Whoever asked for it may come back for it, so it no longer ends with its client.
+      if (!this.#live.has(turn)) this.#run(turn, false);
+    }
+  }
+
+  /** The events of a finished turn, spelt again from its tokens. */
+  async #eventsOf(row: TurnRow): Promise<TurnEvent[]> {
+    const events = [startedEvent(row)];
+    let rest = "";
+    if (row.endPosition !== null) {
+      const engine = await engineOf(row.options.model, this.env);
+      const spelling = createSpelling(engine.tokenizer, row.options.stop, engine.manifest.stop_token_ids);
+      const logProbabilities = this.#known().logProbabilities(row.turn);
+      for (const [index, token] of this.#known().replyTokens(row.turn).entries()) {
+        const { text } = spelling.push(token);
+        events.push(tokenEvent(index, { token, text }, logProbabilities?.[index], engine.tokenizer));
+      }
+      rest = spelling.end();
+    }
+    return [...events, { type: "ended", rest, view: viewOf(row) }];
+  }
+
+  #view(row: TurnRow): TurnView {
+    return viewOf(row, this.#live.get(row.turn)?.text);
+  }
+
+  #finished(turn: number): void {
+    const { status, endPosition } = turnRow(this.#known(), turn);
+    if (status === "in_progress") {
+      throw new GriffinError(
+        "conversation_busy",
+        "The response to go on from is still in progress: wait for it, or cancel it.",
+      );
+    }
+    if (endPosition === null) {
+      throw new GriffinError(
+        "invalid_argument",
+        `The response to go on from ${status}: it has no state. Go on from the one before it.`,
+      );
+    }
+  }
+
+  #known(): Store {
+    if (this.#store === undefined) throw new GriffinError("not_found", "There is nothing under this id.");
+    return this.#store;
+  }
+
+  #open(): Store {
+    this.#store = openStore(this.ctx.storage);
+    this.#recover();
+    return this.#store;
+  }
+
+  async #forget(): Promise<void> {
+    this.#store = undefined;
+    this.#alarmMs = 0;
+    await this.ctx.storage.deleteAll();
+  }
+
+  #usePrefixes(): void {
+    const usedMs = this.ctx.storage.kv.get<number>(prefixUsedKey) ?? 0;
+    // Once an hour is exact enough, and a row written costs money.
+    if (Date.now() - usedMs > prefixLifetimeMs / 24) this.ctx.storage.kv.put(prefixUsedKey, Date.now());
+  }
+
+  /** Sees to it that the alarm rings at about this time, or before. */
+  #wakeAt(timeMs: number): void {
+    const isSoonEnough = this.#alarmMs > Date.now() + recoverAfterMs / 4 && this.#alarmMs <= timeMs;
+    if (isSoonEnough) return;
+    this.#alarmMs = timeMs;
+    this.ctx.waitUntil(this.ctx.storage.setAlarm(timeMs));
+  }
+}

@@ -1,0 +1,82 @@
+// A turn that runs in this process: its events so far, who reads them, and how to stop it. Readers are cursors into one
+// list, so a slow one costs nothing and none can miss an event or hold up the turn.
+import type { TurnEvent } from "./protocol.ts";
+
+/** Events written in one piece, so that a stream that is far behind catches up quickly. */
+const mostEventsAPiece = 256;
+
+const line = (event: TurnEvent) => `${JSON.stringify(event)}\n`;
+
+export class LiveTurn {
+  readonly turn: number;
+  /** Stops the turn after the step that runs. */
+  readonly cancel = new AbortController();
+  /** Resolves when the turn is committed or has failed. */
+  readonly done: Promise<void>;
+  readonly #events: TurnEvent[] = [];
+  readonly #endsWithClient: boolean;
+  #tokens = 0;
+  #isDone = false;
+  #readers = 0;
+  #wake = Promise.withResolvers<void>();
+  #finish: () => void;
+
+  constructor(turn: number, endsWithClient: boolean) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.turn = turn;
+    this.#endsWithClient = endsWithClient;
+    this.done = promise;
+    this.#finish = resolve;
+  }
+
+  /** What the tokens so far spell. */
+  get text(): string {
+    return this.#events.reduce((text, event) => (event.type === "token" ? text + event.text : text), "");
+  }
+
+  /** Adds an event; a token that an attempt before this one has brought already is left out. */
+  add(event: TurnEvent): void {
+    if (event.type === "token") {
+      if (event.index < this.#tokens) return;
+      this.#tokens = event.index + 1;
+    }
+    this.#events.push(event);
+    this.#notify();
+  }
+
+  /** The turn is over: streams end after the last event. */
+  end(): void {
+    this.#isDone = true;
+    this.#finish();
+    this.#notify();
+  }
+
+  /** All events from the first one, as NDJSON. When the last reader of a turn that ends with its client goes, it ends. */
+  stream(): ReadableStream<Uint8Array> {
+    const utf8 = new TextEncoder();
+    let next = 0;
+    this.#readers++;
+    return new ReadableStream({
+      type: "bytes",
+      pull: async (controller) => {
+        while (next === this.#events.length && !this.#isDone) await this.#wake.promise;
+        const piece = this.#events.slice(next, next + mostEventsAPiece);
+        next += piece.length;
+        if (piece.length > 0) controller.enqueue(utf8.encode(piece.map(line).join("")));
+        if (next < this.#events.length || !this.#isDone) return;
+        this.#readers--;
+        controller.close();
+        controller.byobRequest?.respond(0);
+      },
+      cancel: () => {
+        this.#readers--;
+        if (this.#endsWithClient && this.#readers === 0) this.cancel.abort();
+      },
+    });
+  }
+
+  #notify(): void {
+    this.#wake.resolve();
+    this.#wake = Promise.withResolvers<void>();
+  }
+}

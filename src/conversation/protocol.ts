@@ -1,0 +1,124 @@
+// What crosses between the HTTP layer and a Conversation object. Plain data only: it travels over RPC and, as one JSON
+// object a line, over the stream of a turn.
+import type { ErrorCode } from "../errors.ts";
+import type { ChatMessage } from "../model/chat-template.ts";
+
+/** How a turn came to its state: read back, computed again because what was kept is gone, or from nothing. */
+export type StateOrigin = "restored" | "recomputed" | "cold";
+
+/** `queued` waits for a slot; the last four are final. */
+export type TurnStatus = "in_progress" | "completed" | "incomplete" | "cancelled" | "failed";
+
+/** Options of a turn, all filled in and JSON-safe; they are stored with it, so that a recovery repeats it exactly. */
+export interface TurnOptions {
+  /** Id of a configured checkpoint. */
+  model: string;
+  maxTokens: number;
+  stop: string[];
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  frequencyPenalty: number;
+  presencePenalty: number;
+  repetitionPenalty: number;
+  /** Objects, not pairs: the types of RPC forget how many values a tuple has. */
+  logitBias: { token: number; bias: number }[];
+  /** Below 2^64, in decimal: JSON has no such integers. */
+  seed: string;
+  /** Log-probabilities of each token and of this many beside it; null for none. */
+  topLogProbabilities: number | null;
+}
+
+/** Where a turn goes on from. */
+export type TurnPlace =
+  /** The head of a branch, which the turn becomes. */
+  | { kind: "branch"; branch: number }
+  /** A finished turn of the object; `null` begins anew, and makes the object where there was none. No branch moves. */
+  | { kind: "after"; turn: number | null }
+  /** The longest stored prefix of the messages. */
+  | { kind: "prefix" };
+
+export interface TurnRequest {
+  place: TurnPlace;
+  /** The new messages; with `prefix`, the whole history. */
+  messages: ChatMessage[];
+  options: TurnOptions;
+  /** true: the turn ends when the reader of its stream goes away. */
+  endsWithClient: boolean;
+  /** Names the request: a hash of what was sent. Kept with the turn, so that the same request sent again can find it. */
+  repeatKey: string | null;
+  /**
+   * The latest turn begun under the same key, if that is at most this long ago, is the answer instead of another one,
+   * unless it failed or was cancelled. 0: always begin another.
+   */
+  repeatWithinMs: number;
+  /** The caller's own key-value pairs, kept with the turn. */
+  metadata: Record<string, string>;
+}
+
+export interface TurnUsage {
+  /** Everything before the reply: history, new messages, template. */
+  promptTokens: number;
+  /** Of these, not computed again: they were in the restored state. */
+  cachedTokens: number;
+  completionTokens: number;
+  /** Tokens that ran through the model for this turn, in every attempt of this process. The engine's own count. */
+  computedTokens: number;
+}
+
+/** What a turn cost to keep. */
+export interface TurnStorage {
+  stateBytes: number;
+  rowsWritten: number;
+  bytesWritten: number;
+}
+
+export interface TurnView {
+  turn: number;
+  /** The finished turn it goes on from. */
+  parent: number | null;
+  branch: number | null;
+  status: TurnStatus;
+  createdMs: number;
+  finishedMs: number | null;
+  messages: ChatMessage[];
+  options: TurnOptions;
+  metadata: Record<string, string>;
+  /** The reply so far; whole when the status is final. */
+  text: string;
+  /** null until it ended. */
+  finishReason: "stop" | "length" | "cancelled" | null;
+  state: StateOrigin | null;
+  usage: TurnUsage | null;
+  storage: TurnStorage | null;
+  error: { code: ErrorCode; message: string } | null;
+}
+
+/** One line of a turn's stream. The lines of a turn are the same whenever they are read. */
+export type TurnEvent =
+  | { type: "started"; view: TurnView }
+  | {
+      type: "token";
+      /** 0, 1, 2, … over the tokens of the reply. */
+      index: number;
+      token: number;
+      /** Text released by this token; may be empty. */
+      text: string;
+      /** UTF-8 of the token by itself, where log-probabilities were asked for. */
+      bytes?: number[];
+      logProbability?: number;
+      top?: { token: number; bytes?: number[]; logProbability: number }[];
+    }
+  /** The turn's final state; `rest` is text that was still held back. */
+  | { type: "ended"; rest: string; view: TurnView };
+
+export interface ConversationView {
+  branch: number;
+  /** The branch it was forked from. */
+  parentBranch: number | null;
+  createdMs: number;
+  metadata: Record<string, string>;
+  /** The last finished turn. */
+  head: number | null;
+}

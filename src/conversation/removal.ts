@@ -1,0 +1,49 @@
+// Which turns may go, and their going. A turn stays while another goes on from it, or a branch will.
+import type { Database } from "./database.ts";
+import { deleteLog } from "./log.ts";
+
+export function hasChildren(db: Database, turn: number): boolean {
+  return db.read("SELECT 1 FROM turns WHERE parent = ? LIMIT 1", turn).length > 0;
+}
+
+/** Deletes rows, parts and logs of turns; their snapshots must be gone. Their numbers are not used again. */
+export function deleteTurns(db: Database, turns: readonly number[]): void {
+  db.write(
+    "meta",
+    "UPDATE meta SET value = max(value, coalesce((SELECT max(turn) FROM turns), 0)) WHERE key = 'last_turn'",
+  );
+  for (const turn of turns) {
+    db.write(`turn ${turn}`, "DELETE FROM parts WHERE turn = ?", turn);
+    deleteLog(db, turn);
+    db.write(`turn ${turn}`, "DELETE FROM turns WHERE turn = ?", turn);
+  }
+}
+
+/** Removed turns that nothing goes on from any more. */
+export function findLeftovers(db: Database): number[] {
+  const query = `
+    SELECT turn FROM turns AS kept WHERE removed AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.parent = kept.turn)
+      AND turn NOT IN (SELECT head FROM branches WHERE head IS NOT NULL)`;
+  return db.read<{ turn: number }>(query).map(({ turn }) => turn);
+}
+
+/** Turns on the path of a branch, or begun on it, and all that go on from them, but for paths of other branches. */
+export function findTurnsOfBranchAlone(db: Database, branch: number): number[] {
+  const query = `
+    WITH RECURSIVE
+      others (turn) AS (
+        SELECT head FROM branches WHERE branch <> ?1 AND head IS NOT NULL
+        UNION SELECT parent FROM turns JOIN others USING (turn) WHERE parent IS NOT NULL
+      ),
+      path (turn) AS (
+        SELECT head FROM branches WHERE branch = ?1 AND head IS NOT NULL
+        UNION SELECT turn FROM turns WHERE branch = ?1
+        UNION SELECT parent FROM turns JOIN path USING (turn) WHERE parent IS NOT NULL
+      ),
+      alone (turn) AS (
+        SELECT turn FROM path WHERE turn NOT IN (SELECT turn FROM others)
+        UNION SELECT turns.turn FROM alone JOIN turns ON turns.parent = alone.turn
+      )
+    SELECT turn FROM alone`;
+  return db.read<{ turn: number }>(query, branch).map(({ turn }) => turn);
+}

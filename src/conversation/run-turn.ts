@@ -1,0 +1,166 @@
+// One turn from its stored request to its commit. Everything it needs is in the store, so it can be begun again by
+// another process: the same tokens come, because sampling depends on seed and position alone.
+import type { EdgeEngine } from "../engine/edge.ts";
+import type { Turn, TurnResult } from "../engine/engine.ts";
+import { GriffinError, type ErrorCode } from "../errors.ts";
+import { renderPrompt } from "../model/chat-template.ts";
+import { engineOf } from "./engines.ts";
+import type { Env } from "./env.ts";
+import type { LiveTurn } from "./live-turn.ts";
+import type { TurnOptions, TurnStatus, TurnView } from "./protocol.ts";
+import { identityOf, recall, recentTokens } from "./recall.ts";
+import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
+import { tokenEvent } from "./token-event.ts";
+import { turnRow, viewOf } from "./view.ts";
+
+export interface TurnHost {
+  store: Store;
+  env: Env;
+  now(): number;
+  /** Called at least every few hundred ms while the turn runs. */
+  keepAlive(): void;
+  /** Called once, when the turn is over. */
+  ended(view: TurnView): void;
+}
+
+/** A turn that was interrupted more often fails: it may be what interrupts. */
+const mostAttempts = 4;
+/** Tokens are logged when this much time has passed since the last time, or this many have come. */
+const logEveryMs = 300;
+const logEveryTokens = 256;
+
+const statusOf = { stop: "completed", length: "incomplete", cancelled: "cancelled" } as const satisfies Record<
+  TurnResult["finishReason"],
+  TurnStatus
+>;
+
+/** Runs a turn to its end, whatever that is. Never throws; a turn that was deleted meanwhile ends without a word. */
+export async function runTurn(host: TurnHost, live: LiveTurn): Promise<void> {
+  const { store } = host;
+  let rest: string | undefined;
+  try {
+    while (rest === undefined) rest = await attempt(host, live);
+  } catch (error) {
+    const failure = publicError(error);
+    if (store.turn(live.turn) !== null) store.fail(live.turn, failure, host.now());
+  }
+  const row = store.turn(live.turn);
+  if (row !== null) {
+    live.add({ type: "ended", rest: rest ?? "", view: viewOf(row) });
+    host.ended(viewOf(row));
+  }
+  live.end();
+}
+
+/** The text held back at the end; undefined when the engine broke under the turn, so that another has to run it. */
+async function attempt(host: TurnHost, live: LiveTurn): Promise<string | undefined> {
+  const { store, env } = host;
+  if (store.beginAttempt(live.turn) > mostAttempts) {
+    throw new GriffinError("internal", `The turn was interrupted ${mostAttempts} times.`);
+  }
+  host.keepAlive();
+  const row = turnRow(store, live.turn);
+  const engine = await engineOf(row.options.model, env);
+  try {
+    return await generate(host, live, row, engine);
+  } catch (error) {
+    if (engine.isBroken) return undefined;
+    throw error;
+  }
+}
+
+async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: EdgeEngine): Promise<string> {
+  const { store } = host;
+  const { tokenizer, chat } = engine;
+  if (tokenizer === null || chat === null) {
+    throw new GriffinError("unsupported", `The model "${row.options.model}" has no tokenizer or no chat tokens.`);
+  }
+  const past = recall(store, row.parent, engine);
+  const prompt = renderPrompt([...past.messages, ...row.messages], tokenizer, chat, past.lastToken);
+  const events = engine.generate(
+    turnOf(row, store, engine, [...past.tokens, ...prompt], past.state),
+    live.cancel.signal,
+  );
+
+  const reply: number[] = [];
+  const logProbabilities: TokenLogProbabilities[] = [];
+  const logged = store.log(row.turn).length;
+  let unlogged: number[] = [];
+  let loggedMs = host.now();
+  let text = "";
+  let next = await events.next();
+  for (; !next.done; next = await events.next()) {
+    const { token, logProbability, top } = next.value;
+    const details = logProbability === undefined || top === undefined ? undefined : { logProbability, top };
+    live.add(tokenEvent(reply.length, next.value, details, tokenizer));
+    text += next.value.text;
+    reply.push(token);
+    if (details !== undefined) logProbabilities.push(details);
+    if (reply.length > logged) unlogged.push(token);
+    if (unlogged.length >= logEveryTokens || host.now() - loggedMs >= logEveryMs) {
+      store.appendLog(row.turn, unlogged);
+      host.keepAlive();
+      unlogged = [];
+      loggedMs = host.now();
+    }
+  }
+
+  const result = next.value;
+  if (result.finishReason === "cancelled" && reply.length === 0) {
+    throw new GriffinError("cancelled", "The turn was cancelled before its first token.");
+  }
+  const cachedTokens = past.state?.position ?? 0;
+  const outcome = {
+    status: statusOf[result.finishReason],
+    text: text + result.text,
+    finishReason: result.finishReason,
+    state: past.origin,
+    usage: {
+      promptTokens: cachedTokens + result.promptTokens,
+      cachedTokens,
+      completionTokens: result.completionTokens,
+      computedTokens: result.computedTokens,
+    },
+    promptTokens: prompt,
+    replyTokens: reply,
+    logProbabilities: row.options.topLogProbabilities === null ? null : logProbabilities,
+    nowMs: host.now(),
+  };
+  store.commit(row.turn, outcome, { state: result.state, identity: identityOf(engine), base: past.base });
+  return result.text;
+}
+
+function turnOf(row: TurnRow, store: Store, engine: EdgeEngine, tokens: number[], state: Turn["state"]): Turn {
+  const { options } = row;
+  return {
+    tokens,
+    state,
+    history: options.repetitionPenalty === 1 ? [] : recentTokens(store, row.parent, engine.config.window),
+    // Log-probabilities are not in the log, so a reply that reports them is generated again: the same one.
+    replied: options.topLogProbabilities === null ? store.log(row.turn) : [],
+    maxTokens: options.maxTokens,
+    stop: options.stop,
+    sampling: samplingOf(options),
+    topLogProbabilities: options.topLogProbabilities ?? undefined,
+  };
+}
+
+/** The options that choose tokens, as the engine takes them. */
+export function samplingOf(options: TurnOptions): NonNullable<Turn["sampling"]> {
+  const { temperature, topK, topP, minP, frequencyPenalty, presencePenalty, repetitionPenalty } = options;
+  const penalties = { frequencyPenalty, presencePenalty, repetitionPenalty };
+  const logitBias = new Map(options.logitBias.map(({ token, bias }) => [token, bias]));
+  return { temperature, topK, topP, minP, ...penalties, logitBias, seed: BigInt(options.seed) };
+}
+
+/** What a caller may know of a failure. */
+function publicError(error: unknown): { code: ErrorCode; message: string } {
+  if (error instanceof GriffinError) return { code: error.code, message: error.message };
+  // Messages of errors that are not ours may quote what users said; where they come from does not.
+  const { name, stack = "" } = error instanceof Error ? error : new Error();
+  const frames = stack.split("\n").filter((line) => /^\s+at /.test(line));
+  console.error(
+    JSON.stringify({ event: "turn_failed", error_name: name, error_stack: frames.map((line) => line.trim()) }),
+  );
+  return { code: "internal", message: "The turn failed for a reason of ours." };
+}

@@ -1,0 +1,212 @@
+// Store: everything a Conversation object keeps, in its SQLite: the tree of turns, branches as heads in it, tokens, the
+// log of running turns, snapshots. It decides nothing about turns; it makes each change whole or not at all.
+import type { DurableObjectStorage } from "@cloudflare/workers-types";
+import type { State } from "../model/state.ts";
+import * as branches from "./branches.ts";
+import { Database } from "./database.ts";
+import * as log from "./log.ts";
+import type { ConversationView, TurnStorage } from "./protocol.ts";
+import * as removal from "./removal.ts";
+import { schemaVersion, upgradeSchema } from "./schema.ts";
+import * as snapshots from "./snapshots.ts";
+import * as turns from "./turns.ts";
+
+export type { NewBranch } from "./branches.ts";
+export type { ModelIdentity } from "./snapshots.ts";
+export type { NewTurn, TokenLogProbabilities, TurnError, TurnOutcome, TurnRow } from "./turns.ts";
+
+export interface NewSnapshot {
+  state: State;
+  identity: snapshots.ModelIdentity;
+  /** The turn from whose loaded snapshot this state was computed: they share full pages. null: from nothing. */
+  base: number | null;
+}
+
+/** `dropped` and `corrupt` ones can be computed again from the tokens of the path. */
+export type LoadedSnapshot =
+  | { state: State; missing?: undefined }
+  | { state?: undefined; missing: "dropped" | "other_model" | "corrupt" | "never" };
+
+/** true where something was stored before. Asking writes nothing; `openStore` writes a schema. */
+export function hasStore(storage: DurableObjectStorage): boolean {
+  return schemaVersion(storage) > 0;
+}
+
+/** Opens the store, bringing its schema up to date. Throws `unsupported` where newer code wrote it. */
+export function openStore(storage: DurableObjectStorage): Store {
+  upgradeSchema(storage);
+  return new Store(new Database(storage));
+}
+
+/** What an object keeps. Every method that writes is one transaction. */
+export class Store {
+  readonly #db: Database;
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /** The first branch of an object is 0. */
+  createBranch(branch: branches.NewBranch): ConversationView {
+    return branches.insertBranch(this.#db, branch);
+  }
+
+  branch(branch: number): ConversationView | null {
+    return branches.readBranch(this.#db, branch);
+  }
+
+  /** Throws `not_found`. */
+  updateBranch(branch: number, metadata: Record<string, string>): void {
+    branches.setBranchMetadata(this.#db, branch, metadata);
+  }
+
+  branchCount(): number {
+    return branches.countBranches(this.#db);
+  }
+
+  /**
+   * Deletes a branch, the turns on its path or begun on it, and all that go on from them; what another branch's path
+   * needs stays. Running turns among them are gone as well: their commit throws `not_found`.
+   */
+  removeBranch(branch: number): void {
+    this.#db.transaction(() => {
+      const alone = removal.findTurnsOfBranchAlone(this.#db, branch);
+      branches.deleteBranch(this.#db, branch);
+      this.#delete(alone);
+    });
+  }
+
+  /** A new turn, in progress. Its number is larger than every number before. */
+  insertTurn(turn: turns.NewTurn): number {
+    return this.#db.transaction(() => turns.addTurn(this.#db, turn));
+  }
+
+  /** null where there is none, or its response was removed. */
+  turn(turn: number): turns.TurnRow | null {
+    return turns.readTurn(this.#db, turn);
+  }
+
+  /** A turn, or what is left of a removed one, without messages and text: a step of the paths through it. */
+  step(turn: number): turns.TurnRow | null {
+    return turns.readStep(this.#db, turn);
+  }
+
+  /** The turns that go on from `parent`, removed ones left out, in the order they began; null: those that began anew. */
+  children(parent: number | null): turns.TurnRow[] {
+    return turns.readChildren(this.#db, parent);
+  }
+
+  turnOfRepeatKey(key: string): number | null {
+    return turns.findRepeatKey(this.#db, key);
+  }
+
+  runningTurn(branch: number): number | null {
+    return turns.findRunning(this.#db, branch);
+  }
+
+  /** All turns in progress: after a restart, those to recover. */
+  unfinishedTurns(): number[] {
+    return turns.findUnfinished(this.#db);
+  }
+
+  /** From the beginning to `turn`, both included. Removed ones are there, without messages and text. */
+  path(turn: number): turns.TurnRow[] {
+    return turns.readPath(this.#db, turn);
+  }
+
+  /** Counts one more attempt, and returns which one it is. */
+  beginAttempt(turn: number): number {
+    return turns.addAttempt(this.#db, turn);
+  }
+
+  /** Tokens that the turn read, after those of its path; none before it ended. Throws `internal` if damaged. */
+  promptTokens(turn: number): number[] {
+    return turns.readTokens(this.#db, turn, "prompt_tokens");
+  }
+
+  /** Tokens that the turn generated; none before it ended. Throws `internal` if damaged. */
+  replyTokens(turn: number): number[] {
+    return turns.readTokens(this.#db, turn, "reply_tokens");
+  }
+
+  /** Log-probabilities of the reply's tokens; null where none were asked for. */
+  logProbabilities(turn: number): turns.TokenLogProbabilities[] | null {
+    return turns.readLogProbabilities(this.#db, turn);
+  }
+
+  /** Tokens logged of a running turn. */
+  log(turn: number): number[] {
+    return log.readLog(this.#db, turn);
+  }
+
+  /** Adds to the log of a running turn, one row a call. */
+  appendLog(turn: number, tokens: readonly number[]): void {
+    log.addToLog(this.#db, turn, tokens);
+  }
+
+  /**
+   * Ends a turn: its row, its tokens, its snapshot, the head of its branch; its log goes, and so do old snapshots beyond
+   * the limit. One transaction. Throws `not_found` where the turn does not run any more. Returns what was written.
+   */
+  commit(turn: number, outcome: turns.TurnOutcome, snapshot: NewSnapshot | null): TurnStorage {
+    const db = this.#db;
+    return db.transaction(() => {
+      const before = db.written;
+      const { branch } = turns.placeOfRunning(db, turn);
+      if (snapshot !== null) {
+        snapshots.saveSnapshot(db, turn, snapshot.state, snapshot.identity, snapshot.base);
+      }
+      if (branch !== null) branches.setBranchHead(db, branch, turn);
+      log.deleteLog(db, turn);
+      snapshots.dropOldSnapshots(db, turn);
+      const state = {
+        endPosition: snapshot?.state.position ?? null,
+        checkpoint: snapshot?.identity.checkpoint ?? null,
+        stateBytes: snapshot?.state.data.byteLength ?? 0,
+      };
+      return turns.finishTurn(db, turn, outcome, state, before);
+    });
+  }
+
+  /** Ends a turn without a state: no branch moves. With code `cancelled` it is cancelled, else failed. */
+  fail(turn: number, error: turns.TurnError, nowMs: number): void {
+    this.#db.transaction(() => {
+      turns.failTurn(this.#db, turn, error, nowMs);
+      log.deleteLog(this.#db, turn);
+    });
+  }
+
+  /**
+   * Deletes a turn's response. Where later turns, or the next one of a branch, go on from it, its tokens stay for them,
+   * and its state while it is a branch's head.
+   */
+  removeTurn(turn: number): void {
+    this.#db.transaction(() => {
+      const isHead = branches.isHead(this.#db, turn);
+      if (!isHead && !removal.hasChildren(this.#db, turn)) return this.#delete([turn]);
+      turns.emptyTurn(this.#db, turn);
+      if (!isHead) snapshots.deleteSnapshots(this.#db, [turn]);
+    });
+  }
+
+  /** The state after a turn, for this model alone. */
+  loadSnapshot(turn: number, identity: snapshots.ModelIdentity): LoadedSnapshot {
+    const stored = snapshots.readSnapshot(this.#db, turn, identity);
+    if (stored === "none") return { missing: turns.hadState(this.#db, turn) ? "dropped" : "never" };
+    return typeof stored === "string" ? { missing: stored } : { state: stored };
+  }
+
+  /** How much there is of each kind. Pages are shared where there are more references than pages. */
+  counts(): { turns: number; snapshots: number; pages: number; pageReferences: number } {
+    return { turns: turns.countTurns(this.#db), ...snapshots.countSnapshots(this.#db) };
+  }
+
+  /** Deletes turns, and then removed ones that only these had kept. */
+  #delete(doomed: number[]): void {
+    while (doomed.length > 0) {
+      snapshots.deleteSnapshots(this.#db, doomed);
+      removal.deleteTurns(this.#db, doomed);
+      doomed = removal.findLeftovers(this.#db);
+    }
+  }
+}

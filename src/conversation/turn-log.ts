@@ -1,0 +1,24 @@
+// One line of JSON for each turn, when it is over: ids, status, tokens, milliseconds. Nothing anybody said.
+import type { TurnView } from "./protocol.ts";
+
+/** The line. `object` is the name under which the turn's object is found. */
+export function turnLine(object: string | undefined, view: TurnView): string {
+  const { turn, branch, status, state, usage, storage, options, error, createdMs, finishedMs } = view;
+  return JSON.stringify({
+    event: "turn",
+    object,
+    turn,
+    branch,
+    model: options.model,
+    turn_status: status,
+    error_code: error?.code,
+    state,
+    prompt_tokens: usage?.promptTokens,
+    cached_tokens: usage?.cachedTokens,
+    computed_tokens: usage?.computedTokens,
+    completion_tokens: usage?.completionTokens,
+    rows_written: storage?.rowsWritten,
+    bytes_written: storage?.bytesWritten,
+    ms: (finishedMs ?? createdMs) - createdMs,
+  });
+}

@@ -1,0 +1,319 @@
+// Turns: the rows of the tree, and their tokens.
+import { GriffinError, type ErrorCode } from "../errors.ts";
+import type { ChatMessage } from "../model/chat-template.ts";
+import { type Database, sizeBytes, type Written } from "./database.ts";
+import { damaged, keepValue, keptValue, packTokens, readParts, unpackTokens, writeParts } from "./parts.ts";
+import type { StateOrigin, TurnOptions, TurnStatus, TurnStorage, TurnUsage, TurnView } from "./protocol.ts";
+
+/** A turn as it is kept. */
+export interface TurnRow {
+  turn: number;
+  parent: number | null;
+  branch: number | null;
+  status: TurnStatus;
+  createdMs: number;
+  finishedMs: number | null;
+  messages: ChatMessage[];
+  options: TurnOptions;
+  metadata: Record<string, string>;
+  repeatKey: string | null;
+  endsWithClient: boolean;
+  /** How often its generation was begun. */
+  attempts: number;
+  text: string;
+  finishReason: TurnView["finishReason"];
+  state: StateOrigin | null;
+  usage: TurnUsage | null;
+  storage: TurnStorage | null;
+  error: TurnError | null;
+  /** Position of the state after this turn, and whose state it is: SHA-256 of the weights. */
+  endPosition: number | null;
+  checkpoint: string | null;
+  /** true: its response was deleted. Only paths of later turns still show it, without messages and text. */
+  removed: boolean;
+}
+
+export interface TurnError {
+  code: ErrorCode;
+  message: string;
+}
+
+export interface NewTurn {
+  parent: number | null;
+  branch: number | null;
+  messages: ChatMessage[];
+  options: TurnOptions;
+  metadata: Record<string, string>;
+  repeatKey: string | null;
+  endsWithClient: boolean;
+  nowMs: number;
+}
+
+/** What a stream says of one token besides its text. */
+export interface TokenLogProbabilities {
+  logProbability: number;
+  top: { token: number; logProbability: number }[];
+}
+
+/** What a turn came to. */
+export interface TurnOutcome {
+  status: "completed" | "incomplete" | "cancelled";
+  text: string;
+  finishReason: TurnView["finishReason"];
+  state: StateOrigin;
+  usage: TurnUsage;
+  /** Tokens that were read, and generated. */
+  promptTokens: readonly number[];
+  replyTokens: readonly number[];
+  /** Of each reply token, where they were asked for. */
+  logProbabilities: readonly TokenLogProbabilities[] | null;
+  nowMs: number;
+}
+
+type Reply = Pick<TurnRow, "text" | "finishReason" | "state" | "usage" | "error">;
+
+const noReply: Reply = { text: "", finishReason: null, state: null, usage: null, error: null };
+
+interface Columns extends Record<string, string | number | null | ArrayBuffer> {
+  turn: number;
+  parent: number | null;
+  branch: number | null;
+  status: TurnStatus;
+  created_ms: number;
+  finished_ms: number | null;
+  repeat_key: string | null;
+  ends_with_client: number;
+  attempts: number;
+  end_position: number | null;
+  checkpoint: string | null;
+  state_bytes: number | null;
+  rows_written: number | null;
+  bytes_written: number | null;
+  removed: number;
+  options: string;
+  metadata: string;
+  messages: ArrayBuffer | null;
+  reply: ArrayBuffer | null;
+}
+
+/** Ending a turn writes its row. That it leaves the index of running ones is not billed: nothing is written there. */
+const finishedTurnRows = 1;
+
+const columns = `turn, parent, branch, status, created_ms, finished_ms, repeat_key, ends_with_client, attempts,
+  end_position, checkpoint, state_bytes, rows_written, bytes_written, removed, options, metadata, messages, reply`;
+
+export function addTurn(db: Database, { parent, branch, repeatKey, endsWithClient, nowMs, ...given }: NewTurn): number {
+  const [row] = db.read<{ turn: number }>(
+    `SELECT 1 + max(value, coalesce((SELECT max(turn) FROM turns), 0)) AS turn FROM meta WHERE key = 'last_turn'`,
+  );
+  const turn = row?.turn ?? 1;
+  db.write(
+    `turn ${turn}`,
+    `INSERT INTO turns (turn, parent, branch, status, created_ms, repeat_key, ends_with_client, options, metadata, messages)
+     VALUES (?, ?, ?, 'in_progress', ?, ?, ?, ?, ?, ?)`,
+    turn,
+    parent,
+    branch,
+    nowMs,
+    repeatKey,
+    Number(endsWithClient),
+    JSON.stringify(given.options),
+    JSON.stringify(given.metadata),
+    keepValue(db, turn, "messages", toJson(given.messages)),
+  );
+  return turn;
+}
+
+/** null where there is none, or its response was removed. */
+export function readTurn(db: Database, turn: number): TurnRow | null {
+  return readTurns(db, `SELECT ${columns} FROM turns WHERE turn = ? AND NOT removed`, turn)[0] ?? null;
+}
+
+/** A turn, or what is left of a removed one: a step of the paths through it. */
+export function readStep(db: Database, turn: number): TurnRow | null {
+  return readTurns(db, `SELECT ${columns} FROM turns WHERE turn = ?`, turn)[0] ?? null;
+}
+
+export function readChildren(db: Database, parent: number | null): TurnRow[] {
+  const query = `SELECT ${columns} FROM turns WHERE parent IS ? AND NOT removed ORDER BY turn`;
+  return readTurns(db, query, parent);
+}
+
+/** From the beginning to `turn`. Removed ones are among them, without messages and text: their tokens still count. */
+export function readPath(db: Database, turn: number): TurnRow[] {
+  const query = `
+    WITH RECURSIVE path (turn, parent) AS (
+      SELECT turn, parent FROM turns WHERE turn = ?
+      UNION ALL SELECT turns.turn, turns.parent FROM path JOIN turns ON turns.turn = path.parent
+    )
+    SELECT ${columns} FROM turns WHERE turn IN (SELECT turn FROM path) ORDER BY turn`;
+  return readTurns(db, query, turn);
+}
+
+export function findRepeatKey(db: Database, key: string): number | null {
+  const query = "SELECT max(turn) AS turn FROM turns WHERE repeat_key = ?";
+  return db.read<{ turn: number | null }>(query, key)[0]?.turn ?? null;
+}
+
+export function findRunning(db: Database, branch: number): number | null {
+  const query = "SELECT turn FROM turns WHERE status = 'in_progress' AND branch = ?";
+  return db.read<{ turn: number }>(query, branch)[0]?.turn ?? null;
+}
+
+export function findUnfinished(db: Database): number[] {
+  const query = "SELECT turn FROM turns WHERE status = 'in_progress' ORDER BY turn";
+  return db.read<{ turn: number }>(query).map(({ turn }) => turn);
+}
+
+/** true where a snapshot was once kept. */
+export function hadState(db: Database, turn: number): boolean {
+  return db.read("SELECT 1 FROM turns WHERE turn = ? AND end_position IS NOT NULL", turn).length > 0;
+}
+
+export function countTurns(db: Database): number {
+  return db.read<{ count: number }>("SELECT count(*) AS count FROM turns")[0]?.count ?? 0;
+}
+
+export function addAttempt(db: Database, turn: number): number {
+  const query = "UPDATE turns SET attempts = attempts + 1 WHERE turn = ? AND status = 'in_progress' RETURNING attempts";
+  const [row] = db.write<{ attempts: number }>(`turn ${turn}`, query, turn);
+  if (row === undefined) throw notRunning(turn);
+  return row.attempts;
+}
+
+/** Where a running turn hangs. Throws `not_found` where it does not run any more. */
+export function placeOfRunning(db: Database, turn: number): { parent: number | null; branch: number | null } {
+  const query = "SELECT parent, branch FROM turns WHERE turn = ? AND status = 'in_progress'";
+  const [row] = db.read<{ parent: number | null; branch: number | null }>(query, turn);
+  if (row === undefined) throw notRunning(turn);
+  return row;
+}
+
+/** Ends a turn well. What the row cost is part of it: `before` is what had been written when the commit began. */
+export function finishTurn(
+  db: Database,
+  turn: number,
+  outcome: TurnOutcome,
+  state: { endPosition: number | null; checkpoint: string | null; stateBytes: number },
+  before: Written,
+): TurnStorage {
+  const { status, nowMs, text, finishReason, usage } = outcome;
+  const reply: Reply = { text, finishReason, state: outcome.state, usage, error: null };
+  const values = [
+    status,
+    nowMs,
+    state.endPosition,
+    state.checkpoint,
+    state.stateBytes,
+    keepValue(db, turn, "reply", toJson(reply)),
+    keepValue(db, turn, "prompt_tokens", packTokens(outcome.promptTokens)),
+    keepValue(db, turn, "reply_tokens", packTokens(outcome.replyTokens)),
+  ];
+  if (outcome.logProbabilities !== null) {
+    writeParts(db, turn, "log_probabilities", toJson(outcome.logProbabilities));
+  }
+  const rowsWritten = db.written.rows - before.rows + finishedTurnRows;
+  const bytesWritten = db.written.bytes - before.bytes + sizeBytes([...values, rowsWritten, 0, turn]);
+  db.write(
+    `turn ${turn}`,
+    `UPDATE turns SET status = ?, finished_ms = ?, end_position = ?, checkpoint = ?, state_bytes = ?, reply = ?,
+       prompt_tokens = ?, reply_tokens = ?, rows_written = ?, bytes_written = ? WHERE turn = ?`,
+    ...values,
+    rowsWritten,
+    bytesWritten,
+    turn,
+  );
+  return { stateBytes: state.stateBytes, rowsWritten, bytesWritten };
+}
+
+export function failTurn(db: Database, turn: number, error: TurnError, nowMs: number): void {
+  placeOfRunning(db, turn);
+  const isCancelled = error.code === "cancelled";
+  const reply: Reply = { ...noReply, ...(isCancelled ? { finishReason: "cancelled" } : { error }) };
+  db.write(
+    `turn ${turn}`,
+    "UPDATE turns SET status = ?, finished_ms = ?, reply = ? WHERE turn = ?",
+    isCancelled ? "cancelled" : "failed",
+    nowMs,
+    keepValue(db, turn, "reply", toJson(reply)),
+    turn,
+  );
+}
+
+/** Tokens that a finished turn read or generated; none before it ended. Throws `internal` where they are damaged. */
+export function readTokens(db: Database, turn: number, kind: "prompt_tokens" | "reply_tokens"): number[] {
+  const [row] = db.read<{ tokens: ArrayBuffer | null; finished: number }>(
+    `SELECT ${kind} AS tokens, finished_ms IS NOT NULL AND state_bytes IS NOT NULL AS finished FROM turns WHERE turn = ?`,
+    turn,
+  );
+  if (!row?.finished) return [];
+  const tokens = unpackTokens(keptValue(db, turn, kind, row.tokens));
+  if (tokens === null) throw damaged(turn, kind);
+  return tokens;
+}
+
+/** What was kept of a turn's tokens; null where nothing was asked for. */
+export function readLogProbabilities(db: Database, turn: number): TokenLogProbabilities[] | null {
+  const bytes = readParts(db, turn, "log_probabilities");
+  return bytes.byteLength === 0 ? null : (JSON.parse(new TextDecoder().decode(bytes)) as TokenLogProbabilities[]);
+}
+
+/** Leaves of a turn what later turns are computed again from: its tokens. */
+export function emptyTurn(db: Database, turn: number): void {
+  db.write(
+    `turn ${turn}`,
+    "DELETE FROM parts WHERE turn = ? AND kind IN ('messages', 'reply', 'log_probabilities')",
+    turn,
+  );
+  db.write(
+    `turn ${turn}`,
+    "UPDATE turns SET removed = 1, repeat_key = NULL, metadata = '{}', messages = ?, reply = ? WHERE turn = ?",
+    toJson([]),
+    toJson(noReply),
+    turn,
+  );
+}
+
+function readTurns(db: Database, query: string, value: number | null): TurnRow[] {
+  return db.read<Columns>(query, value).map((row) => toTurn(db, row));
+}
+
+function toTurn(db: Database, row: Columns): TurnRow {
+  const { turn, state_bytes: stateBytes, rows_written: rowsWritten, bytes_written: bytesWritten } = row;
+  const reply = row.finished_ms === null ? noReply : fromJson<Reply>(db, turn, "reply", row.reply);
+  const isCounted = stateBytes !== null && rowsWritten !== null && bytesWritten !== null;
+  return {
+    turn,
+    parent: row.parent,
+    branch: row.branch,
+    status: row.status,
+    createdMs: row.created_ms,
+    finishedMs: row.finished_ms,
+    messages: fromJson(db, turn, "messages", row.messages),
+    options: JSON.parse(row.options),
+    metadata: JSON.parse(row.metadata),
+    repeatKey: row.repeat_key,
+    endsWithClient: row.ends_with_client === 1,
+    attempts: row.attempts,
+    ...reply,
+    storage: isCounted ? { stateBytes, rowsWritten, bytesWritten } : null,
+    endPosition: row.end_position,
+    checkpoint: row.checkpoint,
+    removed: row.removed === 1,
+  };
+}
+
+function toJson(value: ChatMessage[] | Reply | readonly TokenLogProbabilities[]): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value));
+}
+
+function fromJson<T>(db: Database, turn: number, kind: "messages" | "reply", inline: ArrayBuffer | null): T {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(keptValue(db, turn, kind, inline)));
+  } catch (cause) {
+    throw damaged(turn, kind, cause);
+  }
+}
+
+const notRunning = (turn: number) =>
+  new GriffinError("not_found", `Turn ${turn} is not in progress: it has ended, or it was removed.`);

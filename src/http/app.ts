@@ -1,0 +1,75 @@
+// The app: what every request goes through, then the routes. A request's way on is its route's file, then the object.
+import { Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import { cors } from "hono/cors";
+import { matchedRoutes } from "hono/route";
+import type { Env } from "../conversation/env.ts";
+import { GriffinError } from "../errors.ts";
+import { chatCompletions } from "./chat-completions.ts";
+import type { AppEnv } from "./context.ts";
+import { conversations } from "./conversations.ts";
+import { errorResponse, loggableError } from "./errors.ts";
+import { health } from "./health.ts";
+import { models } from "./models.ts";
+import { bodyLimitBytes } from "./read-body.ts";
+import { createRequestLog } from "./request-log.ts";
+import { responses } from "./responses.ts";
+
+export interface AppOptions {
+  /** The ids of the configured models, the default first. */
+  modelIds: (env: Env) => string[];
+  /** Takes a line of the log. */
+  log: (line: string) => void;
+}
+
+export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
+  const app = new Hono<AppEnv>();
+  app.use(async (context, next) => {
+    const requestLog = createRequestLog(log);
+    context.set("log", requestLog);
+    context.set("modelIds", () => modelIds(context.env));
+    await next();
+    context.header("x-request-id", requestLog.requestId);
+    const route = matchedRoutes(context).findLast(({ path }) => !path.endsWith("*"))?.path ?? "*";
+    requestLog.add({ method: context.req.method, route, status: context.res.status });
+    requestLog.end();
+  });
+  // Keys come in a header, never in a cookie: a page of any origin may ask.
+  app.use("/v1/*", cors({ origin: "*", exposeHeaders: ["x-request-id"], maxAge: 86_400 }));
+  app.use(
+    "/v1/*",
+    bodyLimit({
+      maxSize: bodyLimitBytes,
+      onError: () => errorResponse(new GriffinError("body_too_large", `A body may have ${bodyLimitBytes} bytes.`)),
+    }),
+  );
+
+  for (const routes of [chatCompletions, responses, conversations, models, health]) app.route("/", routes);
+  refuseOtherMethods(app);
+
+  app.notFound(async (context) => {
+    const { path, method, raw } = context.req;
+    const isAsset = !/^\/v1(\/|$)/.test(path) && (method === "GET" || method === "HEAD");
+    const asset = isAsset ? await context.env.ASSETS.fetch(raw) : null;
+    if (asset !== null && asset.status !== 404) return asset;
+    return errorResponse(new GriffinError("not_found", "There is nothing at this address."));
+  });
+  app.onError((error, context) => {
+    context.var.log.add(loggableError(error));
+    return errorResponse(error);
+  });
+  return app;
+}
+
+/** Answers 405 on the paths of `app` for every method that has no handler there. */
+function refuseOtherMethods(app: Hono<AppEnv>): void {
+  const handled = app.routes.filter(({ method }) => method !== "ALL");
+  for (const [path, routes] of Map.groupBy(handled, (route) => route.path)) {
+    const methods = routes.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method]));
+    const allow = [...methods, "OPTIONS"].join(", ");
+    app.all(path, (context) => {
+      if (context.req.method === "OPTIONS") return context.body(null, 204, { allow });
+      return errorResponse(new GriffinError("not_found", `This address takes ${allow}.`), { allow }, 405);
+    });
+  }
+}

@@ -1,0 +1,106 @@
+// POST /v1/chat/completions. Clients send the whole history each time; the object named by its beginning restores the
+// longest stored prefix. The turn ends when its client goes away.
+import { Hono, type Context } from "hono";
+import { z } from "zod";
+import type { TurnRequest } from "../conversation/protocol.ts";
+import { chatChunks, chatCompletion } from "./chat-chunks.ts";
+import type { AppEnv } from "./context.ts";
+import { wireError } from "./errors.ts";
+import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
+import { chatName } from "./object-names.ts";
+import { readBody, unsupported } from "./read-body.ts";
+import { repeatOf } from "./repeat.ts";
+import { doneMessage, encodeMessage, sseHeaders, sseStream } from "./sse.ts";
+import { prefixStub } from "./stubs.ts";
+import { finalView, readTurn, type TurnReader } from "./turn-events.ts";
+import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
+
+const isPlainText = (format: unknown) =>
+  typeof format === "object" && format !== null && "type" in format && format.type === "text";
+
+const noTools = { message: "tools are not supported", ...unsupported };
+const isAbsent = (value: unknown) => value === undefined || value === null || (Array.isArray(value) && !value.length);
+
+const message = z.object({
+  role: z
+    .string()
+    .refine((role) => role !== "tool" && role !== "function", noTools)
+    .pipe(z.enum(["system", "developer", "user", "assistant"])),
+  tool_calls: z.unknown().refine(isAbsent, noTools).optional(),
+  function_call: z.unknown().refine(isAbsent, noTools).optional(),
+  content: contentOf("text"),
+});
+
+export const chatRequest = refusing(
+  {
+    n: only(1),
+    tools: only(),
+    functions: only(),
+    tool_choice: only("none", "auto"),
+    function_call: only("none", "auto"),
+    response_format: isPlainText,
+    modalities: (value) => Array.isArray(value) && value.every((each) => each === "text"),
+    audio: only(),
+    prediction: only(),
+    web_search_options: only(),
+  },
+  z
+    .object({
+      ...samplingFields,
+      messages: z.array(message).min(1),
+      stream: z.boolean().nullish(),
+      stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
+      logprobs: z.boolean().nullish(),
+      max_tokens: maxTokens,
+      max_completion_tokens: maxTokens,
+      metadata,
+    })
+    .refine(({ logprobs, top_logprobs: top }) => logprobs || (top ?? 0) === 0, {
+      message: "expected logprobs to be true as well",
+      path: ["top_logprobs"],
+    }),
+);
+
+export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", async (context) => {
+  const { value: body, text } = await readBody(context.req, chatRequest);
+  const messages = body.messages.map(({ role, content }) => ({ role, content }));
+  const options = turnOptions(body, {
+    modelIds: context.var.modelIds(),
+    maxTokens: body.max_completion_tokens ?? body.max_tokens,
+    topLogProbabilities: body.logprobs ? (body.top_logprobs ?? 0) : null,
+  });
+  const { repeatKey, repeatWithinMs } = await repeatOf(context.req, text);
+  const request: TurnRequest = {
+    place: { kind: "prefix" },
+    messages,
+    options,
+    endsWithClient: true,
+    repeatKey,
+    repeatWithinMs,
+    metadata: body.metadata ?? {},
+  };
+  const object = await chatName(options.model, messages);
+  context.var.log.add({ object });
+  const upstream = await prefixStub(context.env, object).stream(request);
+  const turn = readTurn(upstream, context.req.raw.signal);
+  if (body.stream) return streamed(context, object, turn, body.stream_options?.include_usage ?? false);
+
+  const logprobs: WireLogProbability[] = [];
+  const isWanted = options.topLogProbabilities !== null;
+  const view = await finalView(turn.events, (token) => isWanted && logprobs.push(...logProbabilitiesOf(token)));
+  context.var.log.add({ turn: view.turn });
+  return context.json(chatCompletion(object, view, isWanted ? logprobs : null));
+});
+
+function streamed(context: Context<AppEnv>, object: string, turn: TurnReader, includeUsage: boolean): Response {
+  async function* messages() {
+    try {
+      for await (const chunk of chatChunks(turn.events, object, includeUsage)) yield encodeMessage(chunk);
+      yield doneMessage;
+    } catch (error) {
+      context.var.log.breakOff(error);
+      yield encodeMessage({ error: wireError(error) });
+    }
+  }
+  return context.body(sseStream(messages(), turn.abandon), 200, sseHeaders);
+}

@@ -1,0 +1,106 @@
+// /v1/conversations: branches of an object, their items, and forks.
+import { Hono, type Context } from "hono";
+import { z } from "zod";
+import type { ConversationView } from "../conversation/protocol.ts";
+import type { AppEnv } from "./context.ts";
+import { conversationItems } from "./conversation-items.ts";
+import { requestError } from "./errors.ts";
+import { formatId, noSuch, parseId } from "./ids.ts";
+import { randomName } from "./object-names.ts";
+import { checkShape, readBody } from "./read-body.ts";
+import { repeatOf } from "./repeat.ts";
+import { conversationStub, found } from "./stubs.ts";
+import { metadata, only, refusing } from "./turn-fields.ts";
+
+const createRequest = refusing({ items: only() }, z.object({ metadata }));
+const updateRequest = z.object({ metadata });
+const forkRequest = z.object({ response_id: z.string().nullish() });
+const listQuery = z.object({
+  order: z.enum(["asc", "desc"]).default("desc"),
+  limit: z.coerce.number().int().min(1).max(100).default(20),
+  after: z.string().optional(),
+});
+
+export const conversations = new Hono<AppEnv>()
+  .post("/v1/conversations", async (context) => {
+    const { value, text } = await readBody(context.req, createRequest);
+    const { isNamed, repeatKey } = await repeatOf(context.req, text);
+    const object = isNamed ? repeatKey : randomName();
+    context.var.log.add({ object });
+    const view = await conversationStub(context.env, object).create(value.metadata ?? {});
+    return context.json(conversationObject(object, view));
+  })
+  .get("/v1/conversations/:id", async (context) => {
+    const { object, branch, stub } = named(context);
+    return context.json(conversationObject(object, await found("conversation", stub.branch(branch))));
+  })
+  .post("/v1/conversations/:id", async (context) => {
+    const { object, branch, stub } = named(context);
+    const { value } = await readBody(context.req, updateRequest);
+    const view = await found("conversation", stub.updateBranch(branch, value.metadata ?? {}));
+    return context.json(conversationObject(object, view));
+  })
+  .delete("/v1/conversations/:id", async (context) => {
+    const { id, branch, stub } = named(context);
+    await found("conversation", stub.removeBranch(branch));
+    return context.json({ id, object: "conversation.deleted", deleted: true });
+  })
+  .get("/v1/conversations/:id/items", async (context) => {
+    const query = checkShape(listQuery, context.req.query());
+    const { object, branch, stub } = named(context);
+    const items = conversationItems(object, await found("conversation", stub.turns(branch)));
+    return context.json(page(query.order === "asc" ? items : items.toReversed(), query));
+  })
+  .post("/v1/conversations/:id/fork", async (context) => {
+    const { object, branch, stub } = named(context);
+    const { value } = await readBody(context.req, forkRequest);
+    const turn = value.response_id === undefined ? undefined : forkPoint(object, value.response_id);
+    const kind = turn === undefined || turn === null ? "conversation" : "response";
+    return context.json(conversationObject(object, await found(kind, stub.fork(branch, turn))));
+  });
+
+/** The conversation that the path names. */
+function named(context: Context<AppEnv, "/v1/conversations/:id">) {
+  const id = context.req.param("id");
+  const { object, number: branch } = parseId("conversation", id);
+  context.var.log.add({ object, branch });
+  return { id, object, branch, stub: conversationStub(context.env, object) };
+}
+
+function conversationObject(object: string, view: ConversationView) {
+  const { branch, parentBranch, createdMs, head } = view;
+  return {
+    id: formatId("conversation", { object, number: branch }),
+    object: "conversation" as const,
+    created_at: Math.floor(createdMs / 1000),
+    metadata: view.metadata,
+    /** What it was forked from. */
+    parent: parentBranch === null ? null : formatId("conversation", { object, number: parentBranch }),
+    /** Its last response. */
+    head: head === null ? null : formatId("response", { object, number: head }),
+  };
+}
+
+/** The turn to fork at; null for the beginning. Responses of other conversations are as unknown as any. */
+function forkPoint(object: string, responseId: string | null): number | null {
+  if (responseId === null) return null;
+  const id = parseId("response", responseId);
+  if (id.object !== object) throw noSuch("response");
+  return id.number;
+}
+
+/** A page of a list, from behind the item `after`. */
+function page<T extends { id: string }>(items: readonly T[], { after, limit }: z.infer<typeof listQuery>) {
+  const start = after === undefined ? 0 : items.findIndex(({ id }) => id === after) + 1;
+  if (after !== undefined && start === 0) {
+    throw requestError("invalid_argument", "after: expected the id of an item of this conversation.", "after");
+  }
+  const data = items.slice(start, start + limit);
+  return {
+    object: "list" as const,
+    data,
+    first_id: data[0]?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+    has_more: start + data.length < items.length,
+  };
+}

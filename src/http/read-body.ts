@@ -1,0 +1,58 @@
+// The body of a request: bytes to JSON to a schema's type. What does not fit is named by the path of its field; its
+// value is never repeated.
+import type { HonoRequest } from "hono";
+import type { z } from "zod";
+import { GriffinError } from "../errors.ts";
+import { requestError } from "./errors.ts";
+
+/** The largest body that is read. */
+export const bodyLimitBytes = 2 ** 20;
+
+/** Marks an issue of a schema as `unsupported`: well-formed, but more than this server does. */
+export const unsupported = { params: { isUnsupported: true } };
+
+export interface Body<T> {
+  value: T;
+  text: string;
+}
+
+/** The JSON body; an empty one is `{}`. */
+export async function readBody<T>(request: HonoRequest, schema: z.ZodType<T>): Promise<Body<T>> {
+  const text = decode(await request.arrayBuffer());
+  return { text, value: checkShape(schema, text === "" ? {} : parse(text)) };
+}
+
+/** `value` as the schema's type. */
+export function checkShape<T>(schema: z.ZodType<T>, value: unknown): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const param = issue === undefined ? "" : pathText(issue.path);
+  const isUnsupported = issue?.code === "custom" && issue.params?.["isUnsupported"] === true;
+  const message = `${param || "The body"}: ${issue?.message ?? "invalid"}.`;
+  if (param === "") throw new GriffinError("invalid_argument", message);
+  throw requestError(isUnsupported ? "unsupported" : "invalid_argument", message, param);
+}
+
+/** `messages[0].role` */
+function pathText(path: readonly PropertyKey[]): string {
+  return path
+    .map((key, index) => (typeof key === "number" ? `[${key}]` : `${index > 0 ? "." : ""}${String(key)}`))
+    .join("");
+}
+
+function decode(bytes: ArrayBuffer): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new GriffinError("invalid_argument", "The body is not UTF-8.");
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new GriffinError("invalid_argument", "The body is not valid JSON.");
+  }
+}

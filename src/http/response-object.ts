@@ -1,0 +1,90 @@
+// A turn as the Responses API shows it: the response and its one output item.
+import type { TurnView } from "../conversation/protocol.ts";
+import type { ChatMessage } from "../model/chat-template.ts";
+import { wireError } from "./errors.ts";
+import { formatId, formatMessageId } from "./ids.ts";
+import type { WireLogProbability } from "./log-probabilities.ts";
+import { turnError } from "./turn-events.ts";
+import { reportOf, responseUsage } from "./usage.ts";
+
+const seconds = (ms: number) => Math.floor(ms / 1000);
+
+/**
+ * The messages of a request: its instructions, then its input. Only instructions have the role `system`, so that they
+ * can be told from the input again; the model reads `developer` the same way.
+ */
+export function messagesOf(instructions: string | null | undefined, input: readonly ChatMessage[]): ChatMessage[] {
+  const inputs = input.map(({ role, content }) => ({ role: role === "system" ? "developer" : role, content }) as const);
+  return instructions ? [{ role: "system", content: instructions }, ...inputs] : [...inputs];
+}
+
+/** What `messagesOf` put together. */
+export function splitMessages({ messages }: Pick<TurnView, "messages">) {
+  const [first, ...rest] = messages;
+  return first?.role === "system"
+    ? { instructions: first.content, input: rest }
+    : { instructions: null, input: messages };
+}
+
+/** The part that holds the reply. */
+export const outputText = (text: string, logprobs: WireLogProbability[] = []) => ({
+  type: "output_text" as const,
+  text,
+  annotations: [],
+  logprobs,
+});
+
+/** The reply as an output item. */
+export function outputItem(object: string, view: TurnView, content: ReturnType<typeof outputText>[]) {
+  const isWhole = view.status === "completed" || view.status === "in_progress";
+  return {
+    id: formatMessageId({ object, number: view.turn }, 0),
+    type: "message" as const,
+    role: "assistant" as const,
+    status: isWhole ? view.status : ("incomplete" as const),
+    content,
+  };
+}
+
+/** The response as it is now. `logprobs` are known only to those who saw its tokens. */
+export function responseObject(object: string, view: TurnView, logprobs: WireLogProbability[] = []) {
+  const { turn, parent, branch, status, options, createdMs, finishedMs, text } = view;
+  const hasOutput = text !== "" || status === "completed" || status === "incomplete";
+  return {
+    id: formatId("response", { object, number: turn }),
+    object: "response" as const,
+    created_at: seconds(createdMs),
+    completed_at: status === "completed" && finishedMs !== null ? seconds(finishedMs) : null,
+    status,
+    error: status === "failed" ? responseError(view) : null,
+    incomplete_details: status === "incomplete" ? { reason: "max_output_tokens" as const } : null,
+    instructions: splitMessages(view).instructions,
+    model: options.model,
+    output: hasOutput ? [outputItem(object, view, [outputText(text, logprobs)])] : [],
+    previous_response_id: parent === null ? null : formatId("response", { object, number: parent }),
+    conversation: branch === null ? null : { id: formatId("conversation", { object, number: branch }) },
+    max_output_tokens: options.maxTokens,
+    temperature: options.temperature,
+    top_p: options.topP,
+    top_logprobs: options.topLogProbabilities ?? 0,
+    frequency_penalty: options.frequencyPenalty,
+    presence_penalty: options.presencePenalty,
+    text: { format: { type: "text" as const } },
+    tools: [],
+    tool_choice: "auto" as const,
+    parallel_tool_calls: true,
+    truncation: "disabled" as const,
+    store: true,
+    metadata: view.metadata,
+    usage: responseUsage(view),
+    ...reportOf(view),
+  };
+}
+
+export type ResponseObject = ReturnType<typeof responseObject>;
+
+/** The failure in the few codes that clients know. */
+function responseError(view: TurnView) {
+  const { message, type } = wireError(turnError(view));
+  return { code: type === "server_error" ? "server_error" : "invalid_prompt", message };
+}

@@ -1,0 +1,190 @@
+// /v1/responses. A response is a turn: of a conversation's branch, after another response, or the first of an object of
+// its own. It runs on when its client goes away, and is kept until it is deleted.
+import { Hono, type Context } from "hono";
+import { z } from "zod";
+import type { TurnPlace, TurnRequest } from "../conversation/protocol.ts";
+import type { ChatMessage } from "../model/chat-template.ts";
+import type { AppEnv } from "./context.ts";
+import { codeOf, requestError } from "./errors.ts";
+import { formatId, noSuch, parseId, type IdKind } from "./ids.ts";
+import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
+import { randomName } from "./object-names.ts";
+import { checkShape, readBody, unsupported } from "./read-body.ts";
+import { repeatOf, type Repeat } from "./repeat.ts";
+import { responseEvents } from "./response-events.ts";
+import { messagesOf, responseObject } from "./response-object.ts";
+import { doneMessage, encodeMessage, sseHeaders, sseStream } from "./sse.ts";
+import { conversationStub, found } from "./stubs.ts";
+import { finalView, readTurn, turnError, type TurnReader } from "./turn-events.ts";
+import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
+
+const item = z.object({
+  type: z
+    .string()
+    .refine((type) => type === "message", { message: "only items of type message are supported", ...unsupported })
+    .optional(),
+  role: z.enum(["system", "developer", "user", "assistant"]),
+  content: contentOf("input_text", "output_text", "text"),
+});
+
+const input = z.preprocess(
+  (value) => (typeof value === "string" ? [{ role: "user", content: value }] : value),
+  z.array(item).min(1),
+);
+
+export const responseRequest = refusing(
+  {
+    tools: only(),
+    tool_choice: only("none", "auto"),
+    prompt: only(),
+    context_management: only(),
+    "text.format.type": only("text"),
+    truncation: only("disabled"),
+    store: only(true),
+  },
+  z
+    .object({
+      ...samplingFields,
+      input,
+      instructions: z.string().nullish(),
+      previous_response_id: z.string().nullish(),
+      conversation: z
+        .union([z.string(), z.object({ id: z.string() })], "expected an id or an object with one")
+        .nullish(),
+      include: z.array(z.string()).nullish(),
+      stream: z.boolean().nullish(),
+      background: z.boolean().nullish(),
+      max_output_tokens: maxTokens,
+      metadata,
+    })
+    .refine(({ previous_response_id: previous, conversation }) => !previous || !conversation, {
+      message: "expected either previous_response_id or conversation, got both",
+      path: ["previous_response_id"],
+    }),
+);
+
+type ResponseRequest = z.infer<typeof responseRequest>;
+
+const retrieveQuery = z.object({
+  stream: z.enum(["true", "false"]).optional(),
+  starting_after: z.coerce.number().int().min(0).optional(),
+});
+
+export const responses = new Hono<AppEnv>()
+  .post("/v1/responses", async (context) => {
+    const { value: body, text } = await readBody(context.req, responseRequest);
+    const wantsLogprobs = (body.top_logprobs ?? 0) > 0 || body.include?.includes("message.output_text.logprobs");
+    const options = turnOptions(body, {
+      modelIds: context.var.modelIds(),
+      maxTokens: body.max_output_tokens,
+      topLogProbabilities: wantsLogprobs ? (body.top_logprobs ?? 0) : null,
+    });
+    const messages: ChatMessage[] = messagesOf(body.instructions, body.input);
+    const repeat = await repeatOf(context.req, text);
+    const { object, place, unknown } = placeOf(body, repeat);
+    const request: TurnRequest = {
+      place,
+      messages,
+      options,
+      endsWithClient: false,
+      repeatKey: repeat.repeatKey,
+      repeatWithinMs: repeat.repeatWithinMs,
+      metadata: body.metadata ?? {},
+    };
+    context.var.log.add({ object });
+    const stub = conversationStub(context.env, object);
+    const orUnknown = <T>(answer: Promise<T>): Promise<T> =>
+      answer.catch((error: unknown) => {
+        throw codeOf(error) === "not_found" ? unknown() : error;
+      });
+
+    if (body.background && !body.stream) {
+      const view = await orUnknown(stub.begin(request));
+      context.var.log.add({ turn: view.turn });
+      return context.json(responseObject(object, view));
+    }
+    const turn = readTurn(await orUnknown(stub.stream(request)), context.req.raw.signal);
+    if (body.stream) return streamed(context, object, turn);
+    const logprobs: WireLogProbability[] = [];
+    const view = await finalView(turn.events, (token) => logprobs.push(...logProbabilitiesOf(token)));
+    context.var.log.add({ turn: view.turn });
+    if (view.status === "failed") throw turnError(view);
+    return context.json(responseObject(object, view, logprobs));
+  })
+  .get("/v1/responses/:id", async (context) => {
+    const query = checkShape(retrieveQuery, context.req.query());
+    const { object, stub, turn } = named(context);
+    if (query.stream === "true") {
+      const reader = readTurn(await found("response", stub.events(turn)), context.req.raw.signal);
+      return streamed(context, object, reader, query.starting_after);
+    }
+    return context.json(responseObject(object, await found("response", stub.view(turn))));
+  })
+  .post("/v1/responses/:id/cancel", async (context) => {
+    const { object, stub, turn } = named(context);
+    return context.json(responseObject(object, await found("response", stub.cancel(turn))));
+  })
+  .delete("/v1/responses/:id", async (context) => {
+    const { object, stub, turn } = named(context);
+    await found("response", stub.remove(turn));
+    return context.json({ id: formatId("response", { object, number: turn }), object: "response", deleted: true });
+  });
+
+/** The response that the path names. */
+function named(context: Context<AppEnv, "/v1/responses/:id">) {
+  const { object, number: turn } = parseId("response", context.req.param("id"));
+  context.var.log.add({ object, turn });
+  return { object, turn, stub: conversationStub(context.env, object) };
+}
+
+interface Place {
+  object: string;
+  place: TurnPlace;
+  /** What to say when the object does not know the place. */
+  unknown: () => Error;
+}
+
+const unknownConversation = () => requestError("not_found", noSuch("conversation").message, "conversation");
+const unknownPrevious = () =>
+  requestError("not_found", noSuch("response").message, "previous_response_id", "previous_response_not_found");
+
+/**
+ * Where a response goes. One without a place begins an object of its own: at random, or, when the caller named the
+ * request, one that the same request finds again.
+ */
+function placeOf({ conversation, previous_response_id: previous }: ResponseRequest, repeat: Repeat): Place {
+  if (conversation) {
+    const id = typeof conversation === "string" ? conversation : conversation.id;
+    const { object, number: branch } = parseOr("conversation", id, unknownConversation);
+    return { object, place: { kind: "branch", branch }, unknown: unknownConversation };
+  }
+  if (previous) {
+    const { object, number: turn } = parseOr("response", previous, unknownPrevious);
+    return { object, place: { kind: "after", turn }, unknown: unknownPrevious };
+  }
+  const object = repeat.isNamed ? repeat.repeatKey : randomName();
+  return { object, place: { kind: "after", turn: null }, unknown: () => noSuch("response") };
+}
+
+function parseOr(kind: IdKind, text: string, unknown: () => Error) {
+  try {
+    return parseId(kind, text);
+  } catch {
+    throw unknown();
+  }
+}
+
+/** The response's events after a number. */
+function streamed(context: Context<AppEnv>, object: string, turn: TurnReader, startingAfter = -1): Response {
+  async function* messages() {
+    let last = "";
+    for await (const event of responseEvents(turn.events, object, context.var.log.breakOff)) {
+      last = event.type;
+      // A failed turn has no text to read again, so its end may come earlier than the reader had got.
+      const isNew = event.sequence_number > startingAfter || last === "response.failed" || last === "error";
+      if (isNew) yield encodeMessage(event, event.type);
+    }
+    if (last !== "error") yield doneMessage;
+  }
+  return context.body(sseStream(messages(), turn.abandon), 200, sseHeaders);
+}

@@ -1,0 +1,22 @@
+// From names to objects. Prefixes of chats live apart from conversations: their names are hashes of texts, so no id may
+// lead to them.
+import type { Env } from "../conversation/env.ts";
+import { codeOf } from "./errors.ts";
+import { noSuch, type IdKind } from "./ids.ts";
+
+/** The object that ids of conversations and responses name. */
+export const conversationStub = ({ CONVERSATIONS }: Env, object: string) =>
+  CONVERSATIONS.get(CONVERSATIONS.idFromName(`conversation/${object}`));
+
+/** The object that keeps the prefixes of a chat. */
+export const prefixStub = ({ CONVERSATIONS }: Env, object: string) =>
+  CONVERSATIONS.get(CONVERSATIONS.idFromName(`prefix/${object}`));
+
+/** What an object answers about an id; an id it does not know fails as one that could not be. */
+export async function found<T>(kind: IdKind, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    throw codeOf(error) === "not_found" ? noSuch(kind) : error;
+  }
+}

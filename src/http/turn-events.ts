@@ -1,0 +1,57 @@
+// The stream of a turn, as it comes from its object: lines of JSON to events.
+import type { TurnEvent, TurnView } from "../conversation/protocol.ts";
+import { GriffinError } from "../errors.ts";
+
+export interface TurnReader {
+  /** From `started` to `ended`; fails with `internal` when the stream breaks off in between. */
+  events: AsyncGenerator<TurnEvent, void, undefined>;
+  /** Stops reading, whatever is being waited for. A turn that ends with its client then ends. */
+  abandon: () => void;
+}
+
+/** Reads no faster than its events are taken. Aborting `signal` abandons it. */
+export function readTurn(stream: ReadableStream<Uint8Array>, signal?: AbortSignal): TurnReader {
+  const reader = stream.getReader();
+  const abandon = () => void reader.cancel().catch(() => undefined);
+  if (signal?.aborted) abandon();
+  signal?.addEventListener("abort", abandon, { once: true });
+  return { events: eventsOf(reader), abandon };
+}
+
+async function* eventsOf(reader: ReadableStreamDefaultReader<Uint8Array>): TurnReader["events"] {
+  const utf8 = new TextDecoder();
+  let rest = "";
+  try {
+    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+      const lines = (rest + utf8.decode(piece.value, { stream: true })).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) {
+        // The object is ours, and writes what protocol.ts says.
+        const event: TurnEvent = JSON.parse(line);
+        yield event;
+        if (event.type === "ended") return;
+      }
+    }
+    throw brokenOff();
+  } finally {
+    reader.cancel().catch(() => undefined);
+  }
+}
+
+/** The turn when it is over. `onToken` sees its tokens go by. */
+export async function finalView(
+  events: AsyncIterable<TurnEvent>,
+  onToken?: (event: TurnEvent & { type: "token" }) => void,
+): Promise<TurnView> {
+  for await (const event of events) {
+    if (event.type === "token") onToken?.(event);
+    if (event.type === "ended") return event.view;
+  }
+  throw brokenOff();
+}
+
+/** The failure of a turn that failed. */
+export const turnError = ({ error }: TurnView): GriffinError =>
+  new GriffinError(error?.code ?? "internal", error?.message ?? "The turn failed.");
+
+const brokenOff = () => new GriffinError("internal", "The stream of a turn broke off.");

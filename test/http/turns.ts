@@ -1,0 +1,67 @@
+// Turns as an object would tell of them.
+import type { TurnEvent, TurnOptions, TurnView } from "../../src/conversation/protocol.ts";
+
+export const objectName = "a".repeat(31) + "2";
+
+export const options: TurnOptions = {
+  model: "pocket",
+  maxTokens: 1024,
+  stop: [],
+  temperature: 1,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  repetitionPenalty: 1,
+  logitBias: [],
+  seed: "7",
+  topLogProbabilities: null,
+};
+
+/** A turn that completed with the reply "Hi, Ada!". */
+export const finished: TurnView = {
+  turn: 3,
+  parent: 2,
+  branch: 0,
+  status: "completed",
+  createdMs: 1_700_000_000_900,
+  finishedMs: 1_700_000_002_100,
+  messages: [{ role: "user", content: "I am Ada." }],
+  options,
+  metadata: { topic: "names" },
+  text: "Hi, Ada!",
+  finishReason: "stop",
+  state: "restored",
+  usage: { promptTokens: 30, cachedTokens: 20, completionTokens: 4, computedTokens: 14 },
+  storage: { stateBytes: 45_056, rowsWritten: 5, bytesWritten: 9_000 },
+  error: null,
+};
+
+export const started: TurnView = {
+  ...finished,
+  status: "in_progress",
+  finishedMs: null,
+  text: "",
+  finishReason: null,
+  state: null,
+  usage: null,
+  storage: null,
+};
+
+type Extra = Partial<TurnEvent & { type: "token" }>;
+
+/** The events of a turn whose tokens spell these texts. */
+export function eventsOf(view: TurnView, texts: string[], rest = "", extra: Extra = {}): TurnEvent[] {
+  return [
+    { type: "started", view: { ...started, turn: view.turn, options: view.options, messages: view.messages } },
+    ...texts.map((text, index) => ({ type: "token" as const, index, token: 100 + index, text, ...extra })),
+    { type: "ended", rest, view },
+  ];
+}
+
+export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}

@@ -1,0 +1,396 @@
+// The Conversation object in real workerd, with real SQLite and the pocket model.
+import {
+  abortAllDurableObjects,
+  env,
+  evictDurableObject,
+  runDurableObjectAlarm,
+  runInDurableObject,
+} from "cloudflare:test";
+import { describe, expect, it } from "vitest";
+import type { Conversation } from "../../src/conversation/conversation.ts";
+import { engineOf } from "../../src/conversation/engines.ts";
+import type { TurnEvent, TurnView } from "../../src/conversation/protocol.ts";
+import { identityOf } from "../../src/conversation/recall.ts";
+import { openStore } from "../../src/conversation/store.ts";
+import type { GriffinError } from "../../src/errors.ts";
+import { eventsOf, finalView, say, stubOf, textOf, turn } from "./turns.ts";
+
+const chat = ["My name is Ada.", "Tell me a story about a fox.", "What is 7 plus 5?", "What is my name?"];
+/** A reply that only its length ends. */
+const endless = { temperature: 1, logitBias: [1, 5].map((token) => ({ token, bias: -100 })) };
+const sampled = { temperature: 1, seed: "7" };
+
+/** What the model did: everything of a turn that must not depend on when and where it ran. */
+const result = ({ text, usage, status, finishReason, state }: TurnView) => ({
+  text,
+  usage,
+  status,
+  finishReason,
+  state,
+});
+
+async function sayAll(name: string, messages: readonly string[], options = {}): Promise<TurnView[]> {
+  const stub = stubOf(name);
+  await stub.create({});
+  const views = [];
+  for (const message of messages) views.push(await turn(stub, say(message, { options })));
+  return views;
+}
+
+const objectOf = (name: string) => env.CONVERSATIONS.get(env.CONVERSATIONS.idFromName(name)) as never;
+
+/** The bytes of the state kept with a turn. */
+function stateOf(name: string, turnNumber: number): Promise<Uint8Array> {
+  return runInDurableObject(objectOf(name), async (_, { storage }) => {
+    const found = openStore(storage).loadSnapshot(turnNumber, identityOf(await engineOf("pocket", env)));
+    if (found.state === undefined) throw new Error(`${name} has no state of turn ${turnNumber}: ${found.missing}`);
+    return found.state.data;
+  });
+}
+
+/** The code with which an object refuses. Asked in the object: a failure that crosses RPC is reported as unhandled too. */
+function refusal(name: string, ask: (object: Conversation) => unknown): Promise<string | undefined> {
+  return runInDurableObject(objectOf(name), async (object) => {
+    try {
+      await ask(object as Conversation);
+      return undefined;
+    } catch (error) {
+      return (error as GriffinError).code;
+    }
+  });
+}
+
+/** Reads a stream until so many tokens have come, then goes away. */
+async function readTokens(stream: ReadableStream<Uint8Array>, count: number): Promise<TurnEvent[]> {
+  const reader = stream.getReader();
+  const utf8 = new TextDecoder();
+  let text = "";
+  const events = () =>
+    text
+      .slice(0, text.lastIndexOf("\n"))
+      .split("\n")
+      .map((line) => JSON.parse(line) as TurnEvent);
+  for (let next = await reader.read(); !next.done; next = await reader.read()) {
+    text += utf8.decode(next.value, { stream: true });
+    if (text.includes("\n") && events().filter(({ type }) => type === "token").length >= count) break;
+  }
+  await reader.cancel();
+  return events();
+}
+
+/** The turn as it is once it has ended. */
+async function expectFinal(name: string, running: number): Promise<TurnView> {
+  await expect.poll(async () => (await stubOf(name).view(running)).status, { timeout: 20_000 }).not.toBe("in_progress");
+  return stubOf(name).view(running);
+}
+
+describe("a conversation", () => {
+  it("remembers, and computes nothing twice", async () => {
+    const views = await sayAll("remembers", chat);
+    expect(views.at(-1)!.text).toBe("Your name is Ada.");
+    expect(views.map(({ state }) => state)).toEqual(["cold", "restored", "restored", "restored"]);
+    let position = 0;
+    for (const { usage } of views) {
+      expect(usage!.cachedTokens).toBe(position);
+      position = usage!.promptTokens + usage!.completionTokens;
+      expect(usage!.computedTokens).toBe(position - usage!.cachedTokens);
+    }
+  });
+
+  it("says the same, token for token, after every kind of interruption between turns", async () => {
+    const expected = (await sayAll("uninterrupted", chat, sampled)).map(result);
+    for (const interrupt of ["evict", "abort"]) {
+      const stub = stubOf(interrupt);
+      await stub.create({});
+      const views = [];
+      for (const message of chat) {
+        views.push(result(await turn(stubOf(interrupt), say(message, { options: sampled }))));
+        if (interrupt === "evict") await evictDurableObject(objectOf(interrupt));
+        else await abortAllDurableObjects();
+      }
+      expect(views, interrupt).toEqual(expected);
+      expect(await stateOf(interrupt, chat.length)).toEqual(await stateOf("uninterrupted", chat.length));
+    }
+  });
+
+  it("refuses a second turn on a branch while one runs, and goes on after it", async () => {
+    const stub = stubOf("busy");
+    await stub.create({});
+    const running = await stub.stream(say("Tell me a story about a fox."));
+    expect(await refusal("busy", (object) => object.begin(say("Hi.")))).toBe("conversation_busy");
+    const view = finalView(await eventsOf(running));
+    expect(view.status).toBe("completed");
+    expect((await turn(stub, say("What is 7 plus 5?"))).text).toMatch(/12/);
+  });
+
+  it("finds the turn of a repeated request instead of beginning another", async () => {
+    const stub = stubOf("repeats");
+    await stub.create({});
+    const request = say("My name is Ada.", { repeatKey: "k", repeatWithinMs: 60_000 });
+    const [first, second] = [await stub.begin(request), await stub.begin(request)];
+    expect(second.turn).toBe(first.turn);
+    await eventsOf(await stub.events(first.turn));
+    expect((await stub.begin(request)).turn).toBe(first.turn);
+    expect((await stub.begin({ ...request, repeatWithinMs: 0 })).turn).not.toBe(first.turn);
+  });
+
+  it("knows nothing before it was created, and keeps nothing of who asks", async () => {
+    const asks: ((object: Conversation) => unknown)[] = [
+      (object) => object.branch(0),
+      (object) => object.view(1),
+      (object) => object.events(1),
+      (object) => object.begin(say("Hi.")),
+    ];
+    for (const ask of asks) expect(await refusal("never created", ask)).toBe("not_found");
+    await runInDurableObject(objectOf("never created"), (_, state) => {
+      expect(state.storage.sql.exec("SELECT count(*) AS n FROM sqlite_master").one()["n"]).toBe(0);
+    });
+  });
+});
+
+describe("a turn", () => {
+  it("streams the same lines while it runs and whenever it is read again", async () => {
+    const stub = stubOf("streams");
+    await stub.create({});
+    const options = { stop: ["fox and"], topLogProbabilities: 2 };
+    const live = await eventsOf(await stub.stream(say("Tell me a story about a fox.", { options })));
+    const view = finalView(live);
+    expect(textOf(live)).toBe(view.text);
+    expect(await eventsOf(await stub.events(view.turn))).toEqual(live);
+    await evictDurableObject(objectOf("streams"));
+    expect(await eventsOf(await stubOf("streams").events(view.turn))).toEqual(live);
+  });
+
+  it("goes on after its object died in the middle, to the reply that would have come", async () => {
+    const babble = { ...endless, seed: "11", maxTokens: 900 };
+    const [whole] = await sayAll("babbles", ["Tell me a story."], babble);
+    expect(whole!.usage!.completionTokens).toBeGreaterThan(600);
+    for (const diesAt of [1, 40, 500]) {
+      const name = `dies at ${diesAt}`;
+      await stubOf(name).create({});
+      const { turn: running } = await stubOf(name).begin(say("Tell me a story.", { options: babble }));
+      await readTokens(await stubOf(name).events(running), diesAt);
+      await abortAllDurableObjects();
+      const events = await eventsOf(await stubOf(name).events(running));
+      expect(result(finalView(events)), name).toEqual(result(whole!));
+      expect(textOf(events)).toBe(whole!.text);
+      expect(await stateOf(name, running)).toEqual(await stateOf("babbles", whole!.turn));
+    }
+  });
+
+  it("is found by the alarm when nobody asks for it", async () => {
+    const stub = stubOf("alarm");
+    await stub.create({});
+    const { turn: running } = await stub.begin(say("Tell me a story about a fox.", { options: sampled }));
+    await readTokens(await stub.events(running), 3);
+    await abortAllDurableObjects();
+    expect(await runDurableObjectAlarm(objectOf("alarm"))).toBe(true);
+    await expect.poll(async () => (await stubOf("alarm").view(running)).status).toBe("completed");
+  });
+
+  it("stops after the token that runs when it is cancelled, keeps what it said, and the chat goes on", async () => {
+    const stub = stubOf("cancelled");
+    await stub.create({});
+    await turn(stub, say("My name is Ada."));
+    const { turn: running } = await stub.begin(say("Tell me a story.", { options: { ...endless, maxTokens: 5000 } }));
+    await readTokens(await stub.events(running), 5);
+    const view = await stub.cancel(running);
+    expect(view).toMatchObject({ status: "cancelled", finishReason: "cancelled", state: "restored" });
+    expect(view.usage!.completionTokens).toBeGreaterThanOrEqual(5);
+    expect(view.usage!.completionTokens).toBeLessThan(5000);
+    const next = await turn(stub, say("What is my name?"));
+    expect(next).toMatchObject({ state: "restored", parent: running });
+  });
+
+  it("is cancelled without a trace in the chat when it is stopped before its first token", async () => {
+    const stub = stubOf("stopped early");
+    await stub.create({});
+    const before = await turn(stub, say("My name is Ada."));
+    const early = await runInDurableObject(objectOf("stopped early"), async (object) => {
+      const { turn: running } = await (object as Conversation).begin(say("Tell me a story."));
+      return (object as Conversation).cancel(running);
+    });
+    expect(early).toMatchObject({ status: "cancelled", finishReason: "cancelled", text: "", error: null });
+    expect((await stub.branch(0)).head).toBe(before.turn);
+    expect(textOf(await eventsOf(await stub.events(early.turn)))).toBe("");
+    expect((await turn(stub, say("What is my name?"))).text).toMatch(/Ada/);
+  });
+
+  it("ends with its reader where it was asked to, and only then", async () => {
+    const stub = stubOf("readers");
+    await stub.create({});
+    const options = { ...endless, maxTokens: 3000 };
+    const tied = await stub.stream(say("Tell me a story.", { options, endsWithClient: true }));
+    const [started] = await readTokens(tied, 5);
+    const view = await expectFinal("readers", (started as { view: TurnView }).view.turn);
+    expect(view.status).toBe("cancelled");
+    const free = await stub.begin(say("Tell me a story.", { options: { ...endless, maxTokens: 300 } }));
+    await readTokens(await stub.events(free.turn), 5);
+    expect((await expectFinal("readers", free.turn)).status).not.toBe("cancelled");
+  });
+
+  it.each([
+    ["a model that is not configured", { options: { model: "nope" } }, "model_not_found"],
+    ["a model whose files are missing", { options: { model: "missing" } }, "not_found"],
+    ["a model in a bucket that is not bound", { options: { model: "far" } }, "not_found"],
+    ["no message", { messages: [] }, "invalid_argument"],
+    [
+      "a bias for a token that does not exist",
+      { options: { logitBias: [{ token: 2048, bias: 1 }] } },
+      "invalid_argument",
+    ],
+    ["a turn that does not exist", { place: { kind: "after", turn: 99 } }, "not_found"],
+    ["a branch that does not exist", { place: { kind: "branch", branch: 9 } }, "not_found"],
+  ] as const)("with %s is refused, and nothing is kept of it", async (_, change, code) => {
+    const stub = stubOf("refuses");
+    await stub.create({});
+    expect(await refusal("refuses", (object) => object.begin(say("Hi.", change as never)))).toBe(code);
+    expect(await stub.turns(0)).toEqual([]);
+  });
+});
+
+describe("forks", () => {
+  it("go on from any turn as if the chat had taken that way from the start", async () => {
+    const messages = [...chat, "Spell garden.", "Count from 3 to 9.", "What is my name?"];
+    const views = await sayAll("trunk", messages, sampled);
+    const trunk = stubOf("trunk");
+    const fork = await trunk.fork(0, views[2]!.turn);
+    const place = { kind: "branch", branch: fork.branch } as const;
+    const other = ["What is 6 times 7?", "What is my name?"];
+    const forked = [];
+    for (const message of other) forked.push(await turn(trunk, say(message, { place, options: sampled })));
+    const straight = await sayAll("straight", [...messages.slice(0, 3), ...other], sampled);
+    expect(forked.map(result)).toEqual(straight.slice(3).map(result));
+    expect(await stateOf("trunk", forked.at(-1)!.turn)).toEqual(await stateOf("straight", straight.at(-1)!.turn));
+    expect((await trunk.turns(0)).map(({ text }) => text)).toEqual(views.map(({ text }) => text));
+    expect((await trunk.turns(fork.branch)).map(({ text }) => text)).toEqual(straight.map(({ text }) => text));
+  });
+
+  it("regenerate a reply: another child of the same turn", async () => {
+    const [first, second] = await sayAll("regenerates", ["My name is Ada.", "Tell me a story."], sampled);
+    const stub = stubOf("regenerates");
+    const place = { kind: "after", turn: first!.turn } as const;
+    const same = await turn(stub, say("Tell me a story.", { place, options: sampled }));
+    const other = await turn(stub, say("Tell me a story.", { place, options: { ...sampled, seed: "8" } }));
+    expect(result(same)).toEqual(result(second!));
+    expect(other.text).not.toBe(same.text);
+    expect((await stub.branch(0)).head).toBe(second!.turn);
+  });
+
+  it("outlive the branch they came from, and everything goes with the last one", async () => {
+    await sayAll("deletes", chat.slice(0, 2));
+    const stub = stubOf("deletes");
+    const { branch } = await stub.fork(0);
+    await stub.removeBranch(0);
+    expect(await refusal("deletes", (object) => object.branch(0))).toBe("not_found");
+    const view = await turn(stub, say("What is my name?", { place: { kind: "branch", branch } }));
+    expect(view.text).toMatch(/Ada/);
+    await stub.removeBranch(branch);
+    expect(await refusal("deletes", (object) => object.branch(branch))).toBe("not_found");
+    await runInDurableObject(objectOf("deletes"), (_, state) => {
+      expect(state.storage.sql.exec("SELECT count(*) AS n FROM sqlite_master").one()["n"]).toBe(0);
+    });
+  });
+});
+
+describe("stored prefixes", () => {
+  const place = { kind: "prefix" } as const;
+  const complete = (name: string, messages: { role: "user" | "assistant" | "system"; content: string }[]) =>
+    turn(stubOf(name), say("", { place, messages }));
+
+  it("compute only the new message when the whole history is sent again", async () => {
+    const history: { role: "user" | "assistant" | "system"; content: string }[] = [
+      { role: "system", content: "Be brief." },
+    ];
+    let position = 0;
+    for (const content of chat) {
+      history.push({ role: "user", content });
+      const { usage, text } = await complete("prefix", history);
+      expect(usage!.cachedTokens).toBe(position);
+      position = usage!.promptTokens + usage!.completionTokens;
+      history.push({ role: "assistant", content: text });
+    }
+    expect(history.at(-1)!.content).toMatch(/Ada/);
+  });
+
+  it("are shorter where a text differs, never wrong", async () => {
+    const first = await complete("edits", [{ role: "user", content: "My name is Ada." }]);
+    const changed = await complete("edits", [
+      { role: "user", content: "My name is Ada." },
+      { role: "assistant", content: `${first.text} ` },
+      { role: "user", content: "What is my name?" },
+    ]);
+    expect(changed).toMatchObject({ state: "cold", parent: null });
+    const known = await complete("edits", [
+      { role: "user", content: "My name is Ada." },
+      { role: "assistant", content: first.text },
+      { role: "user", content: "What is my name?" },
+    ]);
+    expect(known).toMatchObject({ state: "restored", parent: first.turn });
+  });
+
+  it("run side by side, and are forgotten a day after their last use", async () => {
+    const messages = [{ role: "user" as const, content: "Tell me a story." }];
+    const views = await Promise.all(Array.from({ length: 5 }, () => complete("crowd", messages)));
+    expect(new Set(views.map(({ text }) => text)).size).toBe(1);
+    await runInDurableObject(objectOf("crowd"), (_, state) => {
+      state.storage.kv.put("prefix_used_ms", Date.now() - 25 * 3_600_000);
+    });
+    await runDurableObjectAlarm(objectOf("crowd"));
+    await runInDurableObject(objectOf("crowd"), (_, state) => {
+      expect(state.storage.sql.exec("SELECT count(*) AS n FROM sqlite_master").one()["n"]).toBe(0);
+    });
+  });
+});
+
+describe("many chats in one isolate", () => {
+  it("each say what they say alone, token by token interleaved", async () => {
+    const names = Array.from({ length: 20 }, (_, i) => ["Ada", "Ben", "Cleo", "Dan", "Eva"][i % 5] + String(i));
+    const optionsOf = (i: number) => ({ temperature: 1, seed: String(i) });
+    const talk = (who: string, i: number, where: string) =>
+      sayAll(`${where} ${who}`, [`My name is ${who.replace(/\d+/, "")}.`, ...chat.slice(1)], optionsOf(i));
+    const together = await Promise.all(names.map((who, i) => talk(who, i, "together")));
+    for (const [i, who] of names.entries()) {
+      const alone = await talk(who, i, "alone");
+      expect(together[i]!.map(result), who).toEqual(alone.map(result));
+      expect(await stateOf(`together ${who}`, chat.length)).toEqual(await stateOf(`alone ${who}`, chat.length));
+    }
+  });
+});
+
+describe("a conversation whose model was replaced", () => {
+  it("is read again from its texts, and the answer says so", async () => {
+    const expected = await sayAll("same model", chat);
+    for (const [name, change] of [
+      ["other checkpoint", "UPDATE turns SET checkpoint = 'another'"],
+      ["damaged tokens", "UPDATE turns SET reply_tokens = zeroblob(length(reply_tokens) + 4)"],
+    ] as const) {
+      await sayAll(name, chat.slice(0, 3));
+      await runInDurableObject(objectOf(name), (_, { storage }) => {
+        storage.sql.exec(change);
+        storage.sql.exec("DELETE FROM snapshots");
+      });
+      const view = await turn(stubOf(name), say(chat[3]!));
+      expect(view, name).toMatchObject({ state: "recomputed", text: expected[3]!.text, usage: { cachedTokens: 0 } });
+      const next = await turn(stubOf(name), say("What is 7 plus 5?"));
+      expect(next, name).toMatchObject({ state: "restored" });
+    }
+  });
+});
+
+describe("lost and damaged snapshots", () => {
+  it("are computed again from the tokens, with the same result, and the answer says so", async () => {
+    const expected = await sayAll("kept", chat, sampled);
+    for (const [name, damage] of [
+      ["dropped", "DELETE FROM snapshots"],
+      ["damaged", "UPDATE parts SET bytes = zeroblob(length(bytes)) WHERE kind = 'snapshot'"],
+    ] as const) {
+      await sayAll(name, chat.slice(0, 3), sampled);
+      await runInDurableObject(objectOf(name), (_, state) => void state.storage.sql.exec(damage));
+      const view = await turn(stubOf(name), say(chat[3]!, { options: sampled }));
+      expect(view).toMatchObject({ state: "recomputed", text: expected[3]!.text, usage: { cachedTokens: 0 } });
+      expect(view.usage!.promptTokens).toBe(expected[3]!.usage!.promptTokens);
+      expect(await stateOf(name, view.turn)).toEqual(await stateOf("kept", expected[3]!.turn));
+    }
+  });
+});
