@@ -43,7 +43,7 @@ async function convertPocket(): Promise<void> {
 
 async function buildPublic(): Promise<void> {
   const page = `${publicFolder}/page.js`;
-  if (await isStale([page], ["src/page/*.ts", "src/{conversation,http}/*.ts", "package.json"])) {
+  if (await isStale([page], ["src/page/*.ts", "src/errors.ts", "package.json"])) {
     await esbuild.build({
       entryPoints: ["src/page/page.ts"],
       outfile: page,
@@ -77,10 +77,10 @@ async function copyAsset(source: string, target: string): Promise<void> {
 }
 
 async function buildWorker(): Promise<void> {
-  const sources = ["src/**/*.ts", "serve/*.ts", "wrangler.toml", "package.json", "dist/griffin.wasm"];
+  const sources = ["src/**/*.ts", "wrangler.toml", "package.json", "dist/griffin.wasm"];
   if (!(await isStale(["dist/worker/worker.js", "dist/workerd/config.capnp"], sources))) return;
   // A second to load, so only where there is something to build.
-  const { bundleWorker } = await import("./serve/config.ts");
+  const { bundleWorker } = await import("./src/cli/serve/config.ts");
   await bundleWorker();
 }
 

@@ -6,8 +6,8 @@ import { gzipSync } from "node:zlib";
 import { builtinModules } from "node:module";
 import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readConfig } from "../serve/config.ts";
-import { wrangler } from "../serve/wrangler.ts";
+import { readConfig } from "../src/cli/serve/config.ts";
+import { wrangler } from "../src/cli/serve/wrangler.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
 

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { startWorkerd } from "../serve/workerd.ts";
+import { startWorkerd } from "../src/cli/serve/workerd.ts";
 
 export interface TestServer {
   /** Stays the same over restarts. */

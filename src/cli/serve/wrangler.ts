@@ -3,7 +3,7 @@ import { spawn, spawnSync, type ChildProcessByStdio } from "node:child_process";
 import path from "node:path";
 import type { Readable } from "node:stream";
 
-const root = path.resolve(import.meta.dirname, "..");
+const root = path.resolve(import.meta.dirname, "../../..");
 const program = path.join(root, "node_modules/wrangler/bin/wrangler.js");
 const env = {
   CI: "1",

@@ -6,7 +6,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 
-const root = path.resolve(import.meta.dirname, "..");
+const root = path.resolve(import.meta.dirname, "../../..");
 
 /** Made by the build from wrangler.toml: see config.ts. */
 export const configFile = path.join(root, "dist/workerd/config.capnp");

@@ -1,5 +1,5 @@
 // What `workerd serve` runs: the bundle that a deployment uploads, unchanged, and a configuration made from wrangler.toml.
-// Static files come from serve/assets.ts; the other bindings that workerd does not have are listed as missing.
+// Static files come from src/cli/serve/assets.ts; the other bindings that workerd does not have are listed as missing.
 import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import * as esbuild from "esbuild";
@@ -7,7 +7,7 @@ import { unstable_readConfig } from "wrangler";
 import { configFile, missingFile } from "./workerd.ts";
 import { wrangler } from "./wrangler.ts";
 
-const root = path.resolve(import.meta.dirname, "..");
+const root = path.resolve(import.meta.dirname, "../../..");
 const bundle = path.join(root, "dist/worker");
 const output = path.dirname(configFile);
 
@@ -66,7 +66,7 @@ function workerdConfig(config: WranglerConfig, files: string[]): string {
     ({ class_name: name }) =>
       `(className = ${text(name)}, uniqueKey = ${text(`${config.name}-${name}`)}, enableSql = true)`,
   );
-  return `# Generated from wrangler.toml by serve/config.ts.
+  return `# Generated from wrangler.toml by src/cli/serve/config.ts.
 using Workerd = import "/workerd/workerd.capnp";
 
 const config :Workerd.Config = (
