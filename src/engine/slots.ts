@@ -14,6 +14,8 @@ export interface Lease {
 }
 
 export interface Slots {
+  /** True when more than one turn has or wants a slot. */
+  isShared(): boolean;
   /** A free slot, in turn. Throws `cancelled` when the signal is aborted first. */
   acquire(signal?: AbortSignal): Promise<Lease>;
 }
@@ -65,6 +67,7 @@ export function createSlots(
   };
 
   return {
+    isShared: () => waiting.length > 0 || [...loans.values()].filter((loan) => loan !== null).length > 1,
     async acquire(signal) {
       const ticket: Loan = { seenMs: Date.now() };
       waiting.push(ticket);
