@@ -91,12 +91,15 @@ export class EdgeEngine implements Engine {
         if (goesOn) next = reply.next(logits, position);
         await this.#letOthersIn(chunk.length);
       }
+      let isFirst = true;
       while (next !== undefined) {
         yield next;
         const goesOn = !reply.ended && !signal?.aborted;
         const logits = forward([next.token], goesOn ? "last" : "none");
         next = goesOn ? reply.next(logits, position) : undefined;
-        await this.#letOthersIn(1);
+        // The reader of the first token is waiting for it.
+        await this.#letOthersIn(1, isFirst);
+        isFirst = false;
       }
       lease.renew();
       const result = {
@@ -154,9 +157,9 @@ export class EdgeEngine implements Engine {
    * Other turns run after every pass. A turn that is alone pauses for requests that may have come, which costs a
    * millisecond and more in workerd, only when it has worked for some: counted, because clocks stand still meanwhile.
    */
-  async #letOthersIn(tokens: number): Promise<void> {
+  async #letOthersIn(tokens: number, isUrgent = false): Promise<void> {
     this.#workSincePause += tokens * this.manifest.parameters;
-    if (this.#workSincePause < workPerPause && !this.#slots.isShared()) return;
+    if (this.#workSincePause < workPerPause && !isUrgent && !this.#slots.isShared()) return;
     this.#workSincePause = 0;
     await pause();
   }
