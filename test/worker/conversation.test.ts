@@ -48,6 +48,8 @@ function stateOf(name: string, turnNumber: number): Promise<Uint8Array> {
   });
 }
 
+const countsOf = (name: string) => runInDurableObject(objectOf(name), (_, { storage }) => openStore(storage).counts());
+
 /** The code with which an object refuses. Asked in the object: a failure that crosses RPC is reported as unhandled too. */
 function refusal(name: string, ask: (object: Conversation) => unknown): Promise<string | undefined> {
   return runInDurableObject(objectOf(name), async (object) => {
@@ -232,7 +234,7 @@ describe("a turn", () => {
   it.each([
     ["a model that is not configured", { options: { model: "nope" } }, "model_not_found"],
     ["a model whose files are missing", { options: { model: "missing" } }, "not_found"],
-    ["a model in a bucket that is not bound", { options: { model: "far" } }, "not_found"],
+    ["a model that is not in the bucket", { options: { model: "lost" } }, "not_found"],
     ["no message", { messages: [] }, "invalid_argument"],
     [
       "a bias for a token that does not exist",
@@ -251,9 +253,10 @@ describe("a turn", () => {
 
 describe("forks", () => {
   it("go on from any turn as if the chat had taken that way from the start", async () => {
-    const messages = [...chat, "Spell garden.", "Count from 3 to 9.", "What is my name?"];
+    const messages = Array.from({ length: 20 }, (_, i) => chat[i % chat.length]!);
     const views = await sayAll("trunk", messages, sampled);
     const trunk = stubOf("trunk");
+    const pagesBefore = await countsOf("trunk");
     const fork = await trunk.fork(0, views[2]!.turn);
     const place = { kind: "branch", branch: fork.branch } as const;
     const other = ["What is 6 times 7?", "What is my name?"];
@@ -262,6 +265,14 @@ describe("forks", () => {
     const straight = await sayAll("straight", [...messages.slice(0, 3), ...other], sampled);
     expect(forked.map(result)).toEqual(straight.slice(3).map(result));
     expect(await stateOf("trunk", forked.at(-1)!.turn)).toEqual(await stateOf("straight", straight.at(-1)!.turn));
+    // The fork wrote what its own turns added; the pages it goes on from are the trunk's.
+    const pagesAfter = await countsOf("trunk");
+    const added = forked.reduce((sum, { usage }) => sum + usage!.computedTokens, 0);
+    expect(pagesAfter.pages - pagesBefore.pages).toBeLessThanOrEqual(Math.ceil(added / 64));
+    expect(pagesAfter.pageReferences).toBeGreaterThan(pagesAfter.pages);
+    for (const { storage, usage } of forked) {
+      expect(storage!.rowsWritten).toBeLessThanOrEqual(4 + Math.ceil(usage!.computedTokens / 64));
+    }
     expect((await trunk.turns(0)).map(({ text }) => text)).toEqual(views.map(({ text }) => text));
     expect((await trunk.turns(fork.branch)).map(({ text }) => text)).toEqual(straight.map(({ text }) => text));
   });

@@ -1,10 +1,12 @@
-// `npm start`: the worker under wrangler dev at http://127.0.0.1:PORT, its data in .wrangler/state. Says where it is in
+// `npm start`: the worker under wrangler dev at http://127.0.0.1:PORT, its data in DATA_DIR, .wrangler/state unless told. Says where it is in
 // one line, then passes on what the worker logs; what wrangler itself says is shown only when it fails to start.
 import { createInterface } from "node:readline";
 import { startWrangler } from "./wrangler.ts";
 
 const port = process.env["PORT"] ?? "8787";
-const child = startWrangler("dev", "--ip", "127.0.0.1", "--port", port, "--show-interactive-dev-session=false");
+const dataDir = process.env["DATA_DIR"] ?? ".wrangler/state";
+const where = ["--ip", "127.0.0.1", "--port", port, "--persist-to", dataDir];
+const child = startWrangler("dev", ...where, "--show-interactive-dev-session=false");
 
 let isReady = false;
 const starting: string[] = [];
