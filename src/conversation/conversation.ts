@@ -124,8 +124,9 @@ export class Conversation extends DurableObject<Env> {
     if (this.#store === undefined) return;
     this.#recover();
     const usedMs = this.ctx.storage.kv.get<number>(prefixUsedKey);
-    if (usedMs === undefined || this.#live.size > 0) return;
-    if (usedMs + prefixLifetimeMs <= Date.now()) await this.#forget();
+    if (this.#live.size > 0) this.#wakeAt(Date.now() + recoverAfterMs);
+    else if (usedMs === undefined) return;
+    else if (usedMs + prefixLifetimeMs <= Date.now()) await this.#forget();
     else this.#wakeAt(usedMs + prefixLifetimeMs);
   }
 

@@ -3,6 +3,7 @@ import { chatRequest } from "../../src/http/chat-completions.ts";
 import { checkShape } from "../../src/http/read-body.ts";
 import { responseRequest } from "../../src/http/responses.ts";
 import { turnOptions } from "../../src/http/turn-fields.ts";
+import { plainOptions } from "../turn-options.ts";
 
 const user = { role: "user", content: "Hello" };
 const rest = { modelIds: ["pocket", "other"], maxTokens: null, topLogProbabilities: null };
@@ -179,21 +180,7 @@ describe("a request for a response", () => {
 
 describe("a turn's options", () => {
   it("are all filled in", () => {
-    expect(turnOptions({ seed: 5 }, rest)).toEqual({
-      model: "pocket",
-      maxTokens: 1024,
-      stop: [],
-      temperature: 1,
-      topK: 0,
-      topP: 1,
-      minP: 0,
-      frequencyPenalty: 0,
-      presencePenalty: 0,
-      repetitionPenalty: 1,
-      logitBias: [],
-      seed: "5",
-      topLogProbabilities: null,
-    });
+    expect(turnOptions({ seed: 5 }, rest)).toEqual({ ...plainOptions, seed: "5" });
   });
 
   it("take every field of a request", () => {

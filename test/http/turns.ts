@@ -1,23 +1,10 @@
 // Turns as an object would tell of them.
-import type { TurnEvent, TurnOptions, TurnView } from "../../src/conversation/protocol.ts";
+import type { TurnEvent, TurnView } from "../../src/conversation/protocol.ts";
+import { plainOptions as options } from "../turn-options.ts";
+
+export { options };
 
 export const objectName = "a".repeat(31) + "2";
-
-export const options: TurnOptions = {
-  model: "pocket",
-  maxTokens: 1024,
-  stop: [],
-  temperature: 1,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  repetitionPenalty: 1,
-  logitBias: [],
-  seed: "7",
-  topLogProbabilities: null,
-};
 
 /** A turn that completed with the reply "Hi, Ada!". */
 export const finished: TurnView = {

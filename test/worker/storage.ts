@@ -1,4 +1,5 @@
 // What the tests of storage share: objects, layouts, and states that look like a model's, made from a line of tokens.
+import { plainOptions } from "../turn-options.ts";
 import type { DurableObjectState, DurableObjectStorage } from "@cloudflare/workers-types";
 import { env, runInDurableObject } from "cloudflare:test";
 import { openStore, type ModelIdentity, type Store, type TurnOutcome } from "../../src/conversation/store.ts";
@@ -99,21 +100,7 @@ export function stateOf({ layout }: ModelIdentity, line: readonly number[]): Sta
   return state;
 }
 
-export const options: TurnOptions = {
-  model: "pocket",
-  maxTokens: 10,
-  stop: [],
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  repetitionPenalty: 1,
-  logitBias: [],
-  seed: "0",
-  topLogProbabilities: null,
-};
+export const options: TurnOptions = { ...plainOptions, maxTokens: 10, temperature: 0 };
 
 export function outcomeOf(overrides: Partial<TurnOutcome> = {}): TurnOutcome {
   const usage = { promptTokens: 1, cachedTokens: 0, completionTokens: 1, computedTokens: 2 };

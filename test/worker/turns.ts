@@ -1,23 +1,10 @@
 // Turns as the HTTP layer asks for them, and what comes back over RPC.
 import { env } from "cloudflare:test";
 import type { ConversationStub } from "../../src/conversation/env.ts";
+import { plainOptions } from "../turn-options.ts";
 import type { TurnEvent, TurnOptions, TurnPlace, TurnRequest, TurnView } from "../../src/conversation/protocol.ts";
 
-export const greedy: TurnOptions = {
-  model: "pocket",
-  maxTokens: 200,
-  stop: [],
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  repetitionPenalty: 1,
-  logitBias: [],
-  seed: "1",
-  topLogProbabilities: null,
-};
+export const greedy: TurnOptions = { ...plainOptions, maxTokens: 200, temperature: 0 };
 
 export const stubOf = (name: string): ConversationStub => env.CONVERSATIONS.get(env.CONVERSATIONS.idFromName(name));
 

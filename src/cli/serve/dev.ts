@@ -1,5 +1,6 @@
-// `npm start`: the worker under wrangler dev at http://127.0.0.1:PORT, its data in DATA_DIR, .wrangler/state unless told. Says where it is in
-// one line, then passes on what the worker logs; what wrangler itself says is shown only when it fails to start.
+// `npm start`: the worker under wrangler dev at http://127.0.0.1:PORT, its data in DATA_DIR, .wrangler/state unless told.
+// Says where it is in one line, then passes on what the worker logs; what wrangler itself says is shown only when it
+// fails to start.
 import { createInterface } from "node:readline";
 import { startWrangler } from "./wrangler.ts";
 
