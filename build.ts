@@ -1,7 +1,7 @@
 // Builds what is missing or older than its sources: the kernels (dist/griffin.wasm), the command line (dist/griffin.js),
 // the pocket checkpoint, what the worker serves as files (dist/public), and the worker itself (dist/worker, dist/workerd).
 import { spawnSync } from "node:child_process";
-import { copyFile, glob, mkdir, stat } from "node:fs/promises";
+import { copyFile, glob, mkdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import * as esbuild from "esbuild";
 import { build as buildKernels } from "./wasm/build.ts";
@@ -29,6 +29,7 @@ async function buildCli(): Promise<void> {
     format: "esm",
     target: "node20",
     packages: "external",
+    define: { GRIFFIN_VERSION: JSON.stringify(JSON.parse(await readFile("package.json", "utf8")).version) },
     logLevel: "warning",
   });
 }

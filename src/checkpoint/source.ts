@@ -58,7 +58,7 @@ const shape = (entry: { shape: readonly number[] }) => `[${entry.shape.join(", "
 /** The bytes of a whole file; `not_found` where there is none. */
 export async function readFile(source: Source, file: string): Promise<Uint8Array> {
   const size = await source.size(file);
-  if (size === null) throw new GriffinError("not_found", `${file} does not exist in the source folder.`);
+  if (size === null) throw new GriffinError("not_found", `The source folder has no ${file}, or does not exist.`);
   return source.read(file, 0, size);
 }
 

@@ -10,6 +10,9 @@ import { writeLogits } from "./logits.ts";
 import { printPlan } from "./plan.ts";
 import { run } from "./run.ts";
 
+/** package.json's, put here by the build. */
+declare const GRIFFIN_VERSION: string;
+
 const integer = (least: number) => (text: string) => {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < least)
@@ -32,6 +35,7 @@ const megabytes = (text: string) => integer(1)(text) * 1_000_000;
 
 const program = new Command("griffin")
   .description("RecurrentGemma (Griffin) on the command line.")
+  .version(GRIFFIN_VERSION)
   .showHelpAfterError("(griffin --help says more)");
 
 program

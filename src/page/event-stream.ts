@@ -6,6 +6,7 @@ export async function* readEvents(chunks: AsyncIterable<Uint8Array>): AsyncGener
   const decoder = new TextDecoder();
   let rest = "";
   let data: string[] = [];
+  let isDone = false;
   for await (const chunk of chunks) {
     const text = rest + decoder.decode(chunk, { stream: true });
     // A carriage return at the end may be the first half of a line end.
@@ -18,8 +19,9 @@ export async function* readEvents(chunks: AsyncIterable<Uint8Array>): AsyncGener
       if (line !== "" || data.length === 0) continue;
       const event = data.join("\n");
       data = [];
-      if (event === "[DONE]") return;
-      yield event;
+      // Read on to the end all the same: a body that is let go of before looks like a failure in the browser's tools.
+      if (event === "[DONE]") isDone = true;
+      if (!isDone) yield event;
     }
   }
 }

@@ -2,11 +2,12 @@
 // Says where it is in one line, then passes on what the worker logs; what wrangler itself says is shown only when it
 // fails to start.
 import { createInterface } from "node:readline";
+import { freePort, tie } from "./place.ts";
 import { startWrangler } from "./wrangler.ts";
 
-const port = process.env["PORT"] ?? "8787";
+const port = await freePort();
 const dataDir = process.env["DATA_DIR"] ?? ".wrangler/state";
-const where = ["--ip", "127.0.0.1", "--port", port, "--persist-to", dataDir];
+const where = ["--ip", "127.0.0.1", "--port", String(port), "--persist-to", dataDir];
 const child = startWrangler("dev", ...where, "--show-interactive-dev-session=false");
 
 let isReady = false;
@@ -23,12 +24,9 @@ for (const stream of [child.stdout, child.stderr]) {
   });
 }
 
-// A terminal's Ctrl-C reaches wrangler too; this process only waits for it.
-process.on("SIGINT", () => undefined);
-process.on("SIGTERM", () => child.kill("SIGTERM"));
+tie(child);
 child.on("close", (status) => {
   const said = starting.join("\n");
-  if (said.includes("Address already in use")) console.error(`Port ${port} is taken; PORT=… chooses another.`);
-  else if (!isReady) console.error(said);
+  if (!isReady) console.error(said);
   process.exitCode = isReady ? 0 : (status ?? 1);
 });

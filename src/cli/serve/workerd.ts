@@ -1,10 +1,11 @@
 // Runs the built worker under workerd, without wrangler: `startWorkerd` for tests and benchmarks, and `npm run serve`
 // at http://127.0.0.1:PORT with the data in DATA_DIR, .wrangler/serve unless told.
 import { spawn, type ChildProcess, type StdioOptions } from "node:child_process";
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import { claimFolder, freePort, refuse, tie } from "./place.ts";
 
 const root = path.resolve(import.meta.dirname, "../../..");
 
@@ -28,13 +29,14 @@ export interface WorkerdOptions {
 export async function startWorkerd(options: WorkerdOptions): Promise<{ child: ChildProcess; port: number }> {
   const { port, dataDir, output = "inherit", detached = false } = options;
   const storage = path.resolve(root, dataDir);
-  await mkdir(storage, { recursive: true });
+  const claim = await claimFolder(storage, "workerd");
   const args = [`--socket-addr=http=127.0.0.1:${port}`, `--directory-path=storage=${storage}`, "--control-fd=3"];
   const stdio: StdioOptions = ["ignore", output, output, "pipe"];
   const child = spawn(path.join(root, "node_modules/.bin/workerd"), ["serve", configFile, ...args], {
     stdio,
     detached,
   });
+  await claim.heldBy(child);
   const failed = new Promise<never>((_, reject) => {
     child.once("error", reject);
     child.once("exit", (code) =>
@@ -57,10 +59,10 @@ async function listeningPort(control: Readable): Promise<number> {
 if (import.meta.main) {
   const dataDir = process.env["DATA_DIR"] ?? ".wrangler/serve";
   const missing = JSON.parse(await readFile(missingFile, "utf8")) as string[];
-  const { child, port } = await startWorkerd({ port: Number(process.env["PORT"] ?? 8787), dataDir });
+  const wanted = { port: await freePort(), dataDir };
+  const { child, port } = await startWorkerd(wanted).catch((error: Error) => refuse(error.message));
   console.log(`Griffin Edge is at http://127.0.0.1:${port}, its data in ${dataDir} (Ctrl-C stops it)`);
   if (missing.length > 0) console.log(`Not there under workerd alone: ${missing.join(", ")}.`);
-  process.on("SIGINT", () => undefined);
-  process.on("SIGTERM", () => child.kill("SIGTERM"));
+  tie(child);
   child.on("exit", (code) => (process.exitCode = code ?? 0));
 }
