@@ -6,11 +6,13 @@ import type { DurableObjectState } from "@cloudflare/workers-types";
 import { parseSampling } from "../engine/sampling.ts";
 import { createSpelling } from "../engine/spelling.ts";
 import { GriffinError } from "../errors.ts";
+import type { ChatMessage } from "../model/chat-template.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { LiveTurn } from "./live-turn.ts";
-import { longestPrefix } from "./prefix.ts";
-import type { ConversationView, TurnEvent, TurnRequest, TurnView } from "./protocol.ts";
+import { longestPrefix, type Prefix } from "./prefix.ts";
+import type { ConversationView, TurnEvent, TurnOptions, TurnRequest, TurnView } from "./protocol.ts";
+import { identityOf } from "./recall.ts";
 import { runTurn, samplingOf, type TurnHost } from "./run-turn.ts";
 import { hasStore, openStore, type Store, type TurnRow } from "./store.ts";
 import { tokenEvent } from "./token-event.ts";
@@ -19,9 +21,14 @@ import { startedEvent, turnRow, viewOf } from "./view.ts";
 
 /** If the process dies, an alarm this much later finds what it left. */
 const recoverAfterMs = 10_000;
-/** An object that only stores prefixes forgets them when it was not used for this long. */
+/** An object that only stores prefixes forgets them all after this long, or once it has this many turns. */
 const prefixLifetimeMs = 24 * 3_600_000;
-const prefixUsedKey = "prefix_used_ms";
+const mostPrefixTurns = 1_000;
+const prefixesSinceKey = "prefixes_since_ms";
+const rememberedNameKey = "remembered_name";
+/** A reply is in memory until it is kept, and an isolate has little: with log-probabilities it is many times as large. */
+const mostTokens = 65_536;
+const mostTokensWithLogProbabilities = 4_096;
 
 export class Conversation extends DurableObject<Env> {
   #store: Store | undefined;
@@ -31,6 +38,16 @@ export class Conversation extends DurableObject<Env> {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     if (hasStore(ctx.storage)) this.#open();
+  }
+
+  /** The name that was given here for the first time, for a day: a repeated request finds what it made before. */
+  rememberName(name: string): string {
+    const { kv } = this.ctx.storage;
+    const known = kv.get<string>(rememberedNameKey);
+    if (known !== undefined) return known;
+    kv.put(rememberedNameKey, name);
+    this.#wakeAt(Date.now() + prefixLifetimeMs);
+    return name;
   }
 
   /** Makes the conversation's first branch, or finds it. */
@@ -59,14 +76,22 @@ export class Conversation extends DurableObject<Env> {
     return this.#known().createBranch({ parentBranch: branch, head: from, metadata, nowMs: Date.now() });
   }
 
-  /** Deletes a branch, and with the last one everything. Turns that could need what goes are cancelled first. */
+  /** Deletes a branch, and with the last one everything. Turns that go with it are cancelled first. */
   async removeBranch(branch: number): Promise<void> {
     this.branch(branch);
     const store = this.#known();
-    const isLast = store.branchCount() === 1;
-    const running = [...this.#live.values()].filter(({ turn }) => isLast || store.turn(turn)?.branch !== null);
-    await Promise.all(running.map(({ turn }) => this.cancel(turn)));
-    if (isLast) await this.#forget();
+    const isLast = () => store.branchCount() === 1;
+    const doomed = () => {
+      const gone = isLast() ? null : new Set(store.turnsOfBranchAlone(branch));
+      return [...this.#live.values()].filter(({ turn }) => gone === null || gone.has(turn));
+    };
+    // Others may begin, fork or delete while these are cancelled; what follows the loop runs without a pause.
+    for (let running = doomed(); running.length > 0; running = doomed()) {
+      for (const { cancel } of running) cancel.abort();
+      await Promise.all(running.map(({ done }) => done));
+    }
+    if (store.branch(branch) === null) return;
+    if (isLast()) await this.#forget();
     else store.removeBranch(branch);
   }
 
@@ -121,13 +146,14 @@ export class Conversation extends DurableObject<Env> {
 
   override async alarm(): Promise<void> {
     this.#alarmMs = 0;
-    if (this.#store === undefined) return;
+    if (this.#store === undefined) return this.#forget();
     this.#recover();
-    const usedMs = this.ctx.storage.kv.get<number>(prefixUsedKey);
-    if (this.#live.size > 0) this.#wakeAt(Date.now() + recoverAfterMs);
-    else if (usedMs === undefined) return;
-    else if (usedMs + prefixLifetimeMs <= Date.now()) await this.#forget();
-    else this.#wakeAt(usedMs + prefixLifetimeMs);
+    const sinceMs = this.ctx.storage.kv.get<number>(prefixesSinceKey);
+    if (this.#live.size > 0) return this.#wakeAt(Date.now() + recoverAfterMs);
+    if (sinceMs === undefined) return;
+    const isDue = sinceMs + prefixLifetimeMs <= Date.now() || this.#known().counts().turns >= mostPrefixTurns;
+    if (isDue) await this.#forget();
+    else this.#wakeAt(sinceMs + prefixLifetimeMs);
   }
 
   async #begin(request: TurnRequest): Promise<number> {
@@ -140,6 +166,9 @@ export class Conversation extends DurableObject<Env> {
     // Whatever can be wrong with the request is said now, while there is nothing to take back.
     const engine = await engineOf(options.model, this.env);
     parseSampling(samplingOf(options), engine.config.vocabSize);
+    checkLength(options);
+    const begun = this.#repeated(request);
+    if (begun !== null) return begun;
     const place = this.#place(request);
     const store = this.#store ?? this.#open();
     const { endsWithClient, metadata } = request;
@@ -174,9 +203,20 @@ export class Conversation extends DurableObject<Env> {
       if (place.turn !== null) this.#finished(place.turn);
       return { parent: place.turn, branch: null, messages };
     }
+    return { ...this.#prefix(messages), branch: null };
+  }
+
+  #prefix(messages: ChatMessage[]): Prefix {
+    const { kv } = this.ctx.storage;
+    if (kv.get<number>(prefixesSinceKey) === undefined) kv.put(prefixesSinceKey, Date.now());
     const store = this.#store ?? this.#open();
-    this.#usePrefixes();
-    return { ...longestPrefix(store, messages), branch: null };
+    try {
+      return longestPrefix(store, messages);
+    } catch (error) {
+      // A turn among the stored ones is damaged: this request goes without them.
+      if (error instanceof GriffinError && error.code === "internal") return { parent: null, messages };
+      throw error;
+    }
   }
 
   /** Lets a stored turn run in the background. */
@@ -199,8 +239,15 @@ export class Conversation extends DurableObject<Env> {
   /** Goes on with the turns that another process began and did not end. */
   #recover(): void {
     for (const turn of this.#known().unfinishedTurns()) {
-      // Whoever asked for it may come back for it, so it no longer ends with its client.
-      if (!this.#live.has(turn)) this.#run(turn, false);
+      if (this.#live.has(turn)) continue;
+      try {
+        // Whoever asked for it may come back for it, so it no longer ends with its client.
+        this.#run(turn, false);
+      } catch {
+        this.#live.delete(turn);
+        const message = "What this response was asked is damaged in storage.";
+        this.#known().fail(turn, { code: "internal", message }, Date.now());
+      }
     }
   }
 
@@ -209,7 +256,11 @@ export class Conversation extends DurableObject<Env> {
     const events = [startedEvent(row)];
     let rest = "";
     if (row.endPosition !== null) {
-      const engine = await engineOf(row.options.model, this.env);
+      const engine = await engineOf(row.options.model, this.env).catch(() => null);
+      // Other tokens than today's are not spelt again; the text is there.
+      if (engine === null || identityOf(engine).checkpoint !== row.checkpoint) {
+        return [...events, { type: "ended", rest: row.text, view: viewOf(row) }];
+      }
       const spelling = createSpelling(engine.tokenizer, row.options.stop, engine.manifest.stop_token_ids);
       const logProbabilities = this.#known().logProbabilities(row.turn);
       for (const [index, token] of this.#known().replyTokens(row.turn).entries()) {
@@ -258,12 +309,6 @@ export class Conversation extends DurableObject<Env> {
     await this.ctx.storage.deleteAll();
   }
 
-  #usePrefixes(): void {
-    const usedMs = this.ctx.storage.kv.get<number>(prefixUsedKey) ?? 0;
-    // Once an hour is exact enough, and a row written costs money.
-    if (Date.now() - usedMs > prefixLifetimeMs / 24) this.ctx.storage.kv.put(prefixUsedKey, Date.now());
-  }
-
   /** Sees to it that the alarm rings at about this time, or before. */
   #wakeAt(timeMs: number): void {
     const isSoonEnough = this.#alarmMs > Date.now() + recoverAfterMs / 4 && this.#alarmMs <= timeMs;
@@ -271,4 +316,11 @@ export class Conversation extends DurableObject<Env> {
     this.#alarmMs = timeMs;
     this.ctx.waitUntil(this.ctx.storage.setAlarm(timeMs));
   }
+}
+
+function checkLength({ maxTokens, topLogProbabilities }: TurnOptions): void {
+  const most = topLogProbabilities === null ? mostTokens : mostTokensWithLogProbabilities;
+  if (maxTokens <= most) return;
+  const where = topLogProbabilities === null ? "" : " with log-probabilities";
+  throw new GriffinError("invalid_argument", `A reply${where} has at most ${most} tokens, asked for ${maxTokens}.`);
 }

@@ -6,7 +6,7 @@ import type { ChatMessage } from "../model/chat-template.ts";
 /** How a turn came to its state: read back, computed again because what was kept is gone, or from nothing. */
 export type StateOrigin = "restored" | "recomputed" | "cold";
 
-/** `queued` waits for a slot; the last four are final. */
+/** The last four are final. */
 export type TurnStatus = "in_progress" | "completed" | "incomplete" | "cancelled" | "failed";
 
 /** Options of a turn, all filled in and JSON-safe; they are stored with it, so that a recovery repeats it exactly. */

@@ -17,7 +17,7 @@ export interface TurnHost {
   store: Store;
   env: Env;
   now(): number;
-  /** Called at least every few hundred ms while the turn runs. */
+  /** Called when an attempt begins and whenever tokens are logged. */
   keepAlive(): void;
   /** Called once, when the turn is over. */
   ended(view: TurnView): void;
@@ -42,14 +42,23 @@ export async function runTurn(host: TurnHost, live: LiveTurn): Promise<void> {
     while (rest === undefined) rest = await attempt(host, live);
   } catch (error) {
     const failure = publicError(error);
-    if (store.turn(live.turn) !== null) store.fail(live.turn, failure, host.now());
+    orNull(() => store.fail(live.turn, failure, host.now()));
   }
-  const row = store.turn(live.turn);
+  // What is kept of the turn may be damaged, or gone with its conversation.
+  const row = orNull(() => store.turn(live.turn));
   if (row !== null) {
     live.add({ type: "ended", rest: rest ?? "", view: viewOf(row) });
     host.ended(viewOf(row));
   }
   live.end();
+}
+
+function orNull<T>(ask: () => T): T | null {
+  try {
+    return ask();
+  } catch {
+    return null;
+  }
 }
 
 /** The text held back at the end; undefined when the engine broke under the turn, so that another has to run it. */
@@ -77,14 +86,13 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   }
   const past = recall(store, row.parent, engine);
   const prompt = renderPrompt([...past.messages, ...row.messages], tokenizer, chat, past.lastToken);
-  const events = engine.generate(
-    turnOf(row, store, engine, [...past.tokens, ...prompt], past.state),
-    live.cancel.signal,
-  );
+  const log = openLog(store, row, engine);
+  const turn = turnOf(row, store, engine, [...past.tokens, ...prompt], past.state);
+  const events = engine.generate({ ...turn, replied: log.replied }, live.cancel.signal);
 
   const reply: number[] = [];
   const logProbabilities: TokenLogProbabilities[] = [];
-  const logged = store.log(row.turn).length;
+  const logged = log.replied.length;
   let unlogged: number[] = [];
   let loggedMs = host.now();
   let text = "";
@@ -98,7 +106,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
     if (details !== undefined) logProbabilities.push(details);
     if (reply.length > logged) unlogged.push(token);
     if (unlogged.length >= logEveryTokens || host.now() - loggedMs >= logEveryMs) {
-      store.appendLog(row.turn, unlogged);
+      log.append(unlogged);
       host.keepAlive();
       unlogged = [];
       loggedMs = host.now();
@@ -130,14 +138,28 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   return result.text;
 }
 
+/** The log of a turn. It begins with a mark of the model whose tokens it holds: another model's are no use. */
+function openLog(store: Store, row: TurnRow, engine: EdgeEngine) {
+  const mark = Number.parseInt(identityOf(engine).checkpoint.slice(0, 8), 16);
+  const [owner, ...tokens] = store.log(row.turn);
+  let isEmpty = owner === undefined;
+  // Log-probabilities are not in the log, so a reply that reports them is generated again: the same one.
+  const isKept = row.options.topLogProbabilities === null && (isEmpty || owner === mark);
+  return {
+    replied: isKept ? tokens : [],
+    append(more: number[]): void {
+      if (isKept) store.appendLog(row.turn, isEmpty ? [mark, ...more] : more);
+      isEmpty = false;
+    },
+  };
+}
+
 function turnOf(row: TurnRow, store: Store, engine: EdgeEngine, tokens: number[], state: Turn["state"]): Turn {
   const { options } = row;
   return {
     tokens,
     state,
     history: options.repetitionPenalty === 1 ? [] : recentTokens(store, row.parent, engine.config.window),
-    // Log-probabilities are not in the log, so a reply that reports them is generated again: the same one.
-    replied: options.topLogProbabilities === null ? store.log(row.turn) : [],
     maxTokens: options.maxTokens,
     stop: options.stop,
     sampling: samplingOf(options),

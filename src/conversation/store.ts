@@ -76,6 +76,11 @@ export class Store {
     });
   }
 
+  /** The turns that `removeBranch` would delete. */
+  turnsOfBranchAlone(branch: number): number[] {
+    return removal.findTurnsOfBranchAlone(this.#db, branch);
+  }
+
   /** A new turn, in progress. Its number is larger than every number before. */
   insertTurn(turn: turns.NewTurn): number {
     return this.#db.transaction(() => turns.addTurn(this.#db, turn));

@@ -16,6 +16,8 @@ import { pause } from "./pause.ts";
 import { createReply } from "./reply.ts";
 import { createSlots, type Lease, type Slots } from "./slots.ts";
 
+const brokenMessage = "A kernel failed: this engine cannot be used any more.";
+
 /** A reply is never endless, whoever asked for it. */
 const defaultMaxTokens = 1024;
 /** Multiplications between two pauses of a turn that is alone: 5 to 10 ms of one core. */
@@ -102,6 +104,7 @@ export class EdgeEngine implements Engine {
         isFirst = false;
       }
       lease.renew();
+      this.#checkWhole();
       const result = {
         ...reply.end(),
         state: this.instance.save(lease.slotPtr, position),
@@ -144,12 +147,13 @@ export class EdgeEngine implements Engine {
 
   #forward(lease: Lease, tokens: number[], position: number, logits: Rows): Float32Array {
     lease.renew();
+    this.#checkWhole();
     try {
       return this.instance.forward(lease.slotPtr, tokens, position, logits);
     } catch (cause) {
       if (!(cause instanceof WebAssembly.RuntimeError)) throw cause;
       this.#isBroken = true;
-      throw new GriffinError("internal", "A kernel failed: this engine cannot be used any more.", { cause });
+      throw new GriffinError("internal", brokenMessage, { cause });
     }
   }
 
@@ -162,6 +166,11 @@ export class EdgeEngine implements Engine {
     if (this.#workSincePause < workPerPause && !isUrgent && !this.#slots.isShared()) return;
     this.#workSincePause = 0;
     await pause();
+  }
+
+  /** A kernel that traps may leave anything anywhere: no turn goes on in that memory, or keeps a state from it. */
+  #checkWhole(): void {
+    if (this.#isBroken) throw new GriffinError("internal", brokenMessage);
   }
 
   #check(tokens: readonly number[], maxTokens: number, state: State): void {

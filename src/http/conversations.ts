@@ -9,11 +9,11 @@ import { formatId, noSuch, parseId } from "./ids.ts";
 import { randomName } from "./object-names.ts";
 import { checkShape, readBody } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
-import { conversationStub, found } from "./stubs.ts";
+import { conversationStub, found, namedOnce } from "./stubs.ts";
 import { metadata, only, refusing } from "./turn-fields.ts";
 
 const createRequest = refusing({ items: only() }, z.object({ metadata }));
-const updateRequest = z.object({ metadata });
+const updateRequest = z.object({ metadata: metadata.unwrap().unwrap() });
 const forkRequest = z.object({ response_id: z.string().nullish() });
 const listQuery = z.object({
   order: z.enum(["asc", "desc"]).default("desc"),
@@ -25,7 +25,7 @@ export const conversations = new Hono<AppEnv>()
   .post("/v1/conversations", async (context) => {
     const { value, text } = await readBody(context.req, createRequest);
     const { isNamed, repeatKey } = await repeatOf(context.req, text);
-    const object = isNamed ? repeatKey : randomName();
+    const object = isNamed ? await namedOnce(context.env, repeatKey) : randomName();
     context.var.log.add({ object });
     const view = await conversationStub(context.env, object).create(value.metadata ?? {});
     return context.json(conversationObject(object, view));
@@ -37,7 +37,7 @@ export const conversations = new Hono<AppEnv>()
   .post("/v1/conversations/:id", async (context) => {
     const { object, branch, stub } = named(context);
     const { value } = await readBody(context.req, updateRequest);
-    const view = await found("conversation", stub.updateBranch(branch, value.metadata ?? {}));
+    const view = await found("conversation", stub.updateBranch(branch, value.metadata));
     return context.json(conversationObject(object, view));
   })
   .delete("/v1/conversations/:id", async (context) => {

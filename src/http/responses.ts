@@ -14,7 +14,8 @@ import { repeatOf, type Repeat } from "./repeat.ts";
 import { responseEvents } from "./response-events.ts";
 import { messagesOf, responseObject } from "./response-object.ts";
 import { doneMessage, encodeMessage, sseHeaders, sseStream } from "./sse.ts";
-import { conversationStub, found } from "./stubs.ts";
+import type { Env } from "../conversation/env.ts";
+import { conversationStub, found, namedOnce } from "./stubs.ts";
 import { finalView, readTurn, turnError, type TurnReader } from "./turn-events.ts";
 import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
 
@@ -81,7 +82,7 @@ export const responses = new Hono<AppEnv>()
     });
     const messages: ChatMessage[] = messagesOf(body.instructions, body.input);
     const repeat = await repeatOf(context.req, text);
-    const { object, place, unknown } = placeOf(body, repeat);
+    const { object, place, unknown } = await placeOf(body, repeat, context.env);
     const request: TurnRequest = {
       place,
       messages,
@@ -152,17 +153,21 @@ const unknownPrevious = () =>
  * Where a response goes. One without a place begins an object of its own: at random, or, when the caller named the
  * request, one that the same request finds again.
  */
-function placeOf({ conversation, previous_response_id: previous }: ResponseRequest, repeat: Repeat): Place {
-  if (conversation) {
+async function placeOf(
+  { conversation, previous_response_id: previous }: ResponseRequest,
+  repeat: Repeat,
+  env: Env,
+): Promise<Place> {
+  if (typeof conversation === "string" || conversation) {
     const id = typeof conversation === "string" ? conversation : conversation.id;
     const { object, number: branch } = parseOr("conversation", id, unknownConversation);
     return { object, place: { kind: "branch", branch }, unknown: unknownConversation };
   }
-  if (previous) {
+  if (typeof previous === "string") {
     const { object, number: turn } = parseOr("response", previous, unknownPrevious);
     return { object, place: { kind: "after", turn }, unknown: unknownPrevious };
   }
-  const object = repeat.isNamed ? repeat.repeatKey : randomName();
+  const object = repeat.isNamed ? await namedOnce(env, repeat.repeatKey) : randomName();
   return { object, place: { kind: "after", turn: null }, unknown: () => noSuch("response") };
 }
 

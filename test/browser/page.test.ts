@@ -105,10 +105,10 @@ describe.skipIf(!existsSync(executablePath))("the chat page", () => {
     );
     await click("Tell me a story about a fox.");
     await settled();
-    expect((await lengths).length).toBeGreaterThan(5);
+    expect((await lengths).length).toBeGreaterThan(2);
     expect(await reply(last()).innerText()).toMatch(/fox/i);
     expect(await figures(last()).innerText()).toMatch(
-      /^45 KB state, cold\D+0 tokens restored, \d+ computed\D+first token [\d.]+ m?s\D+\d+ tokens\/s$/,
+      /^45 KB state, cold\D+0 tokens restored, \d+ computed\D+first token [\d.]+ m?s\D+[\d,]+ tokens\/s$/,
     );
     expect(await page.locator("#announcer").innerText()).toMatch(/fox/i);
   });

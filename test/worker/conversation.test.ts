@@ -6,10 +6,12 @@ import {
   runDurableObjectAlarm,
   runInDurableObject,
 } from "cloudflare:test";
+import type { DurableObjectStorage } from "@cloudflare/workers-types";
 import { describe, expect, it } from "vitest";
 import type { Conversation } from "../../src/conversation/conversation.ts";
 import { engineOf } from "../../src/conversation/engines.ts";
 import type { TurnEvent, TurnView } from "../../src/conversation/protocol.ts";
+import { packTokens } from "../../src/conversation/parts.ts";
 import { identityOf } from "../../src/conversation/recall.ts";
 import { openStore } from "../../src/conversation/store.ts";
 import type { GriffinError } from "../../src/errors.ts";
@@ -241,6 +243,8 @@ describe("a turn", () => {
       { options: { logitBias: [{ token: 2048, bias: 1 }] } },
       "invalid_argument",
     ],
+    ["more tokens than fit into memory", { options: { maxTokens: 65_537 } }, "invalid_argument"],
+    ["too many with log-probabilities", { options: { maxTokens: 5_000, topLogProbabilities: 0 } }, "invalid_argument"],
     ["a turn that does not exist", { place: { kind: "after", turn: 99 } }, "not_found"],
     ["a branch that does not exist", { place: { kind: "branch", branch: 9 } }, "not_found"],
   ] as const)("with %s is refused, and nothing is kept of it", async (_, change, code) => {
@@ -304,6 +308,113 @@ describe("forks", () => {
   });
 });
 
+describe("deleting while a reply runs", () => {
+  const long = { ...endless, maxTokens: 2_000 };
+
+  it("leaves the replies of other branches alone", async () => {
+    const stub = stubOf("deletes beside");
+    await stub.create({});
+    await turn(stub, say("My name is Ada."));
+    const { branch } = await stub.fork(0);
+    const other = await stub.begin(say("Tell me a story.", { place: { kind: "branch", branch }, options: long }));
+    await stub.removeBranch(0);
+    expect((await expectFinal("deletes beside", other.turn)).status).toBe("incomplete");
+  });
+
+  it("ends every reply that goes with it, also those that begin meanwhile, and nobody waits for ever", async () => {
+    for (let i = 0; i < 5; i++) {
+      const name = `deletes during ${i}`;
+      const stub = stubOf(name);
+      await stub.create({});
+      const { turn: first } = await turn(stub, say("My name is Ada."));
+      const after = { kind: "after", turn: first } as const;
+      const streams = await Promise.all(
+        Array.from({ length: 4 }, () => stub.stream(say("Tell me a story.", { place: after, options: long }))),
+      );
+      const late = runInDurableObject(objectOf(name), async (object) => {
+        const conversation = object as Conversation;
+        const removed = conversation.removeBranch(0);
+        const begun = conversation.begin(say("Count.", { place: after, options: long })).then(
+          () => "begun",
+          (error: GriffinError) => error.code,
+        );
+        await removed;
+        return begun;
+      });
+      expect(["begun", "not_found"]).toContain(await late);
+      const statuses = await Promise.all(streams.map(async (stream) => finalView(await eventsOf(stream)).status));
+      expect(statuses.every((status) => status === "cancelled")).toBe(true);
+      expect(await refusal(name, (object) => object.branch(0))).toBe("not_found");
+    }
+  });
+
+  it("keeps what was forked meanwhile", async () => {
+    const stub = stubOf("forked meanwhile");
+    await stub.create({});
+    await turn(stub, say("My name is Ada."));
+    await stub.begin(say("Tell me a story.", { options: long }));
+    const branch = await runInDurableObject(objectOf("forked meanwhile"), async (object) => {
+      const conversation = object as Conversation;
+      const removed = conversation.removeBranch(0);
+      const fork = conversation.fork(0);
+      await removed;
+      return fork.branch;
+    });
+    const place = { kind: "branch", branch } as const;
+    expect((await turn(stub, say("What is my name?", { place }))).text).toMatch(/Ada/);
+  });
+});
+
+describe("an unfinished turn", () => {
+  /** A chat whose second turn dies in the middle, after `damage` was done to what is stored. */
+  async function interrupted(name: string, damage: (storage: DurableObjectStorage) => void): Promise<number> {
+    const stub = stubOf(name);
+    await stub.create({});
+    await turn(stub, say("My name is Ada."));
+    const { turn: running } = await stub.begin(say("Tell me a story.", { options: { ...endless, maxTokens: 3_000 } }));
+    await readTokens(await stub.events(running), 600);
+    await runInDurableObject(objectOf(name), (_, { storage }) => damage(storage));
+    await abortAllDurableObjects();
+    return running;
+  }
+
+  it("does not go on from a log of another model's tokens", async () => {
+    const running = await interrupted("other log", ({ sql }) => {
+      expect(sql.exec("SELECT count(*) AS n FROM log").one()["n"]).toBeGreaterThan(0);
+      sql.exec("DELETE FROM log WHERE part > 0");
+      sql.exec("UPDATE log SET tokens = ?", packTokens([123, 9, 9, 9]));
+    });
+    const view = await expectFinal("other log", running);
+    const whole = await turn(
+      stubOf("other log"),
+      say("Tell me a story.", {
+        place: { kind: "after", turn: view.parent },
+        options: { ...endless, maxTokens: 3_000 },
+      }),
+    );
+    expect(result(view)).toEqual(result(whole));
+  });
+
+  it("whose request is damaged fails alone: the chat goes on", async () => {
+    const running = await interrupted("damaged request", ({ sql }) => {
+      sql.exec("UPDATE turns SET messages = x'00ff' WHERE status = 'in_progress'");
+    });
+    expect(await refusal("damaged request", (object) => object.view(running))).toBe("internal");
+    expect((await turn(stubOf("damaged request"), say("What is my name?"))).text).toMatch(/Ada/);
+    await stubOf("damaged request").removeBranch(0);
+  });
+});
+
+describe("a repeated creation", () => {
+  it("finds the random name that the first one made", async () => {
+    const name = await stubOf("repeat/key").rememberName("random");
+    expect(name).toBe("random");
+    expect(await stubOf("repeat/key").rememberName("another")).toBe("random");
+    await runDurableObjectAlarm(objectOf("repeat/key"));
+    expect(await stubOf("repeat/key").rememberName("third")).toBe("third");
+  });
+});
+
 describe("stored prefixes", () => {
   const place = { kind: "prefix" } as const;
   const complete = (name: string, messages: { role: "user" | "assistant" | "system"; content: string }[]) =>
@@ -340,12 +451,12 @@ describe("stored prefixes", () => {
     expect(known).toMatchObject({ state: "restored", parent: first.turn });
   });
 
-  it("run side by side, and are forgotten a day after their last use", async () => {
+  it("run side by side, and are forgotten after a day", async () => {
     const messages = [{ role: "user" as const, content: "Tell me a story." }];
     const views = await Promise.all(Array.from({ length: 5 }, () => complete("crowd", messages)));
     expect(new Set(views.map(({ text }) => text)).size).toBe(1);
     await runInDurableObject(objectOf("crowd"), (_, state) => {
-      state.storage.kv.put("prefix_used_ms", Date.now() - 25 * 3_600_000);
+      state.storage.kv.put("prefixes_since_ms", Date.now() - 25 * 3_600_000);
     });
     await runDurableObjectAlarm(objectOf("crowd"));
     await runInDurableObject(objectOf("crowd"), (_, state) => {

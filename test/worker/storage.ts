@@ -100,7 +100,7 @@ export function stateOf({ layout }: ModelIdentity, line: readonly number[]): Sta
   return state;
 }
 
-export const options: TurnOptions = { ...plainOptions, maxTokens: 10, temperature: 0 };
+export const options: TurnOptions = { ...plainOptions, maxTokens: 10, temperature: 0, seed: "0" };
 
 export function outcomeOf(overrides: Partial<TurnOutcome> = {}): TurnOutcome {
   const usage = { promptTokens: 1, cachedTokens: 0, completionTokens: 1, computedTokens: 2 };
