@@ -1,5 +1,6 @@
 // A chat on a real terminal, where Ctrl-C and Ctrl-D are keys. Python's pty gives us one.
 import { spawnSync } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { griffin, griffinOnTerminal } from "./program.ts";
 
@@ -65,7 +66,7 @@ describe("griffin run --chat on a terminal", () => {
     type(`${story}\r`);
     await sees(/a story\.\s+\S[^]{20}/);
     type(ctrlD);
-    await sees(/\S[^]{20}/);
+    await sleep(500); // two keys in one moment would be one read, and the second lost with the input that the first closes
     type(ctrlC);
     const { status, stdout } = await ended;
     expect(statsOf(stdout)).toMatchObject([{ finishReason: "cancelled" }]);

@@ -152,7 +152,7 @@ describe("chat completions", () => {
       ...greedy,
       ...endless,
       messages: [user("Tell me a story about a robot.")],
-      max_tokens: 100_000,
+      max_tokens: 60_000,
       stream: true,
     });
     let read = 0;
@@ -249,7 +249,7 @@ describe("responses", () => {
   });
 
   it("run in the background until they are done or cancelled", async () => {
-    const endlessly = { ...greedy, input: story, background: true, max_output_tokens: 100_000, ...(endless as object) };
+    const endlessly = { ...greedy, input: story, background: true, max_output_tokens: 60_000, ...(endless as object) };
     const { id, status } = await client.responses.create(endlessly);
     expect(status).toBe("in_progress");
     let text = "";
@@ -324,7 +324,7 @@ describe("conversations", () => {
       conversation,
       input: story,
       background: true,
-      max_output_tokens: 100_000,
+      max_output_tokens: 60_000,
       ...(endless as object),
     });
     const second = client.responses.create({ ...greedy, conversation, input: ada });
