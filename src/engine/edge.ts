@@ -103,11 +103,9 @@ export class EdgeEngine implements Engine {
         await this.#letOthersIn(1, isFirst);
         isFirst = false;
       }
-      lease.renew();
-      this.#checkWhole();
       const result = {
         ...reply.end(),
-        state: this.instance.save(lease.slotPtr, position),
+        state: this.#save(lease, position),
         promptTokens: Math.min(read, turn.tokens.length),
         computedTokens: position - state.position,
       };
@@ -138,16 +136,14 @@ export class EdgeEngine implements Engine {
         yield this.#forward(lease, chunk, state.position + read, "all").slice();
         await this.#letOthersIn(chunk.length);
       }
-      lease.renew();
-      return this.instance.save(lease.slotPtr, state.position + copied.length);
+      return this.#save(lease, state.position + copied.length);
     } finally {
       lease.release();
     }
   }
 
   #forward(lease: Lease, tokens: number[], position: number, logits: Rows): Float32Array {
-    lease.renew();
-    this.#checkWhole();
+    this.#checkHeld(lease);
     try {
       return this.instance.forward(lease.slotPtr, tokens, position, logits);
     } catch (cause) {
@@ -168,8 +164,14 @@ export class EdgeEngine implements Engine {
     await pause();
   }
 
+  #save(lease: Lease, position: number): State {
+    this.#checkHeld(lease);
+    return this.instance.save(lease.slotPtr, position);
+  }
+
   /** A kernel that traps may leave anything anywhere: no turn goes on in that memory, or keeps a state from it. */
-  #checkWhole(): void {
+  #checkHeld(lease: Lease): void {
+    lease.renew();
     if (this.#isBroken) throw new GriffinError("internal", brokenMessage);
   }
 
