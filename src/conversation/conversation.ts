@@ -11,7 +11,15 @@ import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { LiveTurn } from "./live-turn.ts";
 import { longestPrefix, type Prefix } from "./prefix.ts";
-import type { ConversationView, TurnEvent, TurnOptions, TurnRequest, TurnView } from "./protocol.ts";
+import type {
+  ConversationView,
+  TurnEvent,
+  TurnListing,
+  TurnOptions,
+  TurnPage,
+  TurnRequest,
+  TurnView,
+} from "./protocol.ts";
 import { identityOf } from "./recall.ts";
 import { runTurn, samplingOf, type TurnHost } from "./run-turn.ts";
 import { hasStore, openStore, type Store, type TurnRow } from "./store.ts";
@@ -26,6 +34,8 @@ const prefixLifetimeMs = 24 * 3_600_000;
 const mostPrefixTurns = 1_000;
 const prefixesSinceKey = "prefixes_since_ms";
 const rememberedNameKey = "remembered_name";
+/** A page of turns ends when it has this much: a message between objects may have 32 MiB. */
+const mostPageBytes = 2 ** 22;
 /** A reply is in memory until it is kept, and an isolate has little: with log-probabilities it is many times as large. */
 const mostTokens = 65_536;
 const mostTokensWithLogProbabilities = 4_096;
@@ -95,13 +105,25 @@ export class Conversation extends DurableObject<Env> {
     else store.removeBranch(branch);
   }
 
-  /** The turns of a branch, the first one first, and the one that runs. */
-  turns(branch: number): TurnView[] {
+  /** A stretch of the turns of a branch, the one that runs included. */
+  turns(branch: number, { order, from, limit }: TurnListing): TurnPage {
     const { head } = this.branch(branch);
     const store = this.#known();
     const running = store.runningTurn(branch);
-    const rows = [...(head === null ? [] : store.path(head)), ...(running === null ? [] : [turnRow(store, running)])];
-    return rows.filter((row) => !row.removed).map((row) => this.#view(row));
+    const numbers = [...(head === null ? [] : store.keptPath(head)), ...(running === null ? [] : [running])];
+    if (order === "desc") numbers.reverse();
+    const start = from === undefined ? 0 : numbers.indexOf(from);
+    if (start < 0) return { turns: [], isLast: true };
+    const turns: TurnView[] = [];
+    let bytes = 0;
+    for (const turn of numbers.slice(start, start + limit)) {
+      const view = this.view(turn);
+      turns.push(view);
+      bytes += JSON.stringify(view).length;
+      // Two at least: of the first one there may be nothing left to list.
+      if (bytes > mostPageBytes && turns.length > 1) break;
+    }
+    return { turns, isLast: start + turns.length === numbers.length };
   }
 
   /** Accepts a turn and lets it run. A repeated request finds the turn of the first one. */
@@ -230,7 +252,7 @@ export class Conversation extends DurableObject<Env> {
       env: this.env,
       now: Date.now,
       keepAlive: () => this.#wakeAt(Date.now() + recoverAfterMs),
-      ended: (view) => console.log(turnLine(this.ctx.id.name, view)),
+      ended: (view) => console.log(turnLine(this.ctx.id.toString(), view)),
     };
     host.keepAlive();
     this.ctx.waitUntil(runTurn(host, live).finally(() => this.#live.delete(turn)));

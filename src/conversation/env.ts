@@ -8,9 +8,9 @@ type Remote<T> = {
     : never;
 };
 
-export type ConversationStub = Remote<Conversation>;
+export type ConversationStub = Remote<Conversation> & { id: ObjectId };
 
-/** The id of a Durable Object. */
+/** The id of a Durable Object: a hash of its name, so that knowing it opens nothing. */
 interface ObjectId {
   toString(): string;
 }

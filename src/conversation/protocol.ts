@@ -95,6 +95,22 @@ export interface TurnView {
   error: { code: ErrorCode; message: string } | null;
 }
 
+/** Which turns of a branch to list. */
+export interface TurnListing {
+  /** asc: the oldest first. */
+  order: "asc" | "desc";
+  /** The first one to list; the first of all when absent. Where it is not in the branch, nothing is listed. */
+  from: number | undefined;
+  /** At most so many; fewer where they are large. */
+  limit: number;
+}
+
+export interface TurnPage {
+  turns: TurnView[];
+  /** No turn comes after these. */
+  isLast: boolean;
+}
+
 /** One line of a turn's stream. The lines of a turn are the same whenever they are read. */
 export type TurnEvent =
   | { type: "started"; view: TurnView }

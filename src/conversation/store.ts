@@ -119,6 +119,11 @@ export class Store {
     return turns.readPath(this.#db, turn);
   }
 
+  /** Numbers of the turns from the beginning to `turn`, removed ones left out. */
+  keptPath(turn: number): number[] {
+    return turns.readKeptPath(this.#db, turn);
+  }
+
   /** Counts one more attempt, and returns which one it is. */
   beginAttempt(turn: number): number {
     return turns.addAttempt(this.#db, turn);

@@ -1,8 +1,8 @@
 // One line of JSON for each turn, when it is over: ids, status, tokens, milliseconds. Nothing anybody said.
 import type { TurnView } from "./protocol.ts";
 
-/** The line. `object` is the name under which the turn's object is found. */
-export function turnLine(object: string | undefined, view: TurnView): string {
+/** The line. `object` is the Durable Object's id, not its name: whoever knows the name may read the chat. */
+export function turnLine(object: string, view: TurnView): string {
   const { turn, branch, status, state, usage, storage, options, error, createdMs, finishedMs } = view;
   return JSON.stringify({
     event: "turn",

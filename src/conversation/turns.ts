@@ -102,6 +102,11 @@ const finishedTurnRows = 1;
 const columns = `turn, parent, branch, status, created_ms, finished_ms, repeat_key, ends_with_client, attempts,
   end_position, checkpoint, state_bytes, rows_written, bytes_written, removed, options, metadata, messages, reply`;
 
+const pathQuery = `WITH RECURSIVE path (turn, parent) AS (
+    SELECT turn, parent FROM turns WHERE turn = ?
+    UNION ALL SELECT turns.turn, turns.parent FROM path JOIN turns ON turns.turn = path.parent
+  )`;
+
 export function addTurn(db: Database, { parent, branch, repeatKey, endsWithClient, nowMs, ...given }: NewTurn): number {
   const [row] = db.read<{ turn: number }>(
     `SELECT 1 + max(value, coalesce((SELECT max(turn) FROM turns), 0)) AS turn FROM meta WHERE key = 'last_turn'`,
@@ -141,13 +146,14 @@ export function readChildren(db: Database, parent: number | null): TurnRow[] {
 
 /** From the beginning to `turn`. Removed ones are among them, without messages and text: their tokens still count. */
 export function readPath(db: Database, turn: number): TurnRow[] {
-  const query = `
-    WITH RECURSIVE path (turn, parent) AS (
-      SELECT turn, parent FROM turns WHERE turn = ?
-      UNION ALL SELECT turns.turn, turns.parent FROM path JOIN turns ON turns.turn = path.parent
-    )
-    SELECT ${columns} FROM turns WHERE turn IN (SELECT turn FROM path) ORDER BY turn`;
+  const query = `${pathQuery} SELECT ${columns} FROM turns WHERE turn IN (SELECT turn FROM path) ORDER BY turn`;
   return readTurns(db, query, turn);
+}
+
+/** Numbers of the turns on the path that were not removed. */
+export function readKeptPath(db: Database, turn: number): number[] {
+  const query = `${pathQuery} SELECT turn FROM turns WHERE turn IN (SELECT turn FROM path) AND NOT removed ORDER BY turn`;
+  return db.read<{ turn: number }>(query, turn).map((row) => row.turn);
 }
 
 export function findRepeatKey(db: Database, key: string): number | null {

@@ -6,11 +6,12 @@ import type { TurnRequest } from "../conversation/protocol.ts";
 import { chatChunks, chatCompletion } from "./chat-chunks.ts";
 import type { AppEnv } from "./context.ts";
 import { wireError } from "./errors.ts";
+import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
 import { chatName } from "./object-names.ts";
 import { readBody, unsupported } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
-import { doneMessage, encodeMessage, sseHeaders, sseStream } from "./sse.ts";
+import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
 import { prefixStub } from "./stubs.ts";
 import { finalView, readTurn, type TurnReader } from "./turn-events.ts";
 import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
@@ -80,17 +81,20 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
     metadata: body.metadata ?? {},
   };
   const object = await chatName(options.model, messages);
-  context.var.log.add({ object });
-  const upstream = await prefixStub(context.env, object).stream(request);
-  const turn = readTurn(upstream, context.req.raw.signal);
+  const stub = prefixStub(context.env, object);
+  context.var.log.add({ object: stub.id.toString() });
+  const turn = readTurn(await stub.stream(request), context.req.raw.signal);
   if (body.stream) return streamed(context, object, turn, body.stream_options?.include_usage ?? false);
 
-  const logprobs: WireLogProbability[] = [];
-  const isWanted = options.topLogProbabilities !== null;
-  const view = await finalView(turn.events, (token) => isWanted && logprobs.push(...logProbabilitiesOf(token)));
-  context.var.log.add({ turn: view.turn });
-  return context.json(chatCompletion(object, view, isWanted ? logprobs : null));
+  return patientJson(context, completed(context, object, turn), turn.abandon);
 });
+
+async function completed({ var: { log } }: Context<AppEnv>, object: string, { events }: TurnReader) {
+  const logprobs: WireLogProbability[] = [];
+  const view = await finalView(events, (token) => logprobs.push(...logProbabilitiesOf(token)));
+  log.add({ turn: view.turn });
+  return chatCompletion(object, view, view.options.topLogProbabilities === null ? null : logprobs);
+}
 
 function streamed(context: Context<AppEnv>, object: string, turn: TurnReader, includeUsage: boolean): Response {
   async function* messages() {
@@ -102,5 +106,5 @@ function streamed(context: Context<AppEnv>, object: string, turn: TurnReader, in
       yield encodeMessage({ error: wireError(error) });
     }
   }
-  return context.body(sseStream(messages(), turn.abandon), 200, sseHeaders);
+  return context.body(liveBody(messages(), turn.abandon, sseFiller), 200, sseHeaders);
 }

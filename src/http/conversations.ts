@@ -5,7 +5,7 @@ import type { ConversationView } from "../conversation/protocol.ts";
 import type { AppEnv } from "./context.ts";
 import { conversationItems } from "./conversation-items.ts";
 import { requestError } from "./errors.ts";
-import { formatId, noSuch, parseId } from "./ids.ts";
+import { formatId, noSuch, parseId, turnOfMessage } from "./ids.ts";
 import { randomName } from "./object-names.ts";
 import { checkShape, readBody } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
@@ -26,8 +26,9 @@ export const conversations = new Hono<AppEnv>()
     const { value, text } = await readBody(context.req, createRequest);
     const { isNamed, repeatKey } = await repeatOf(context.req, text);
     const object = isNamed ? await namedOnce(context.env, repeatKey) : randomName();
-    context.var.log.add({ object });
-    const view = await conversationStub(context.env, object).create(value.metadata ?? {});
+    const stub = conversationStub(context.env, object);
+    context.var.log.add({ object: stub.id.toString() });
+    const view = await stub.create(value.metadata ?? {});
     return context.json(conversationObject(object, view));
   })
   .get("/v1/conversations/:id", async (context) => {
@@ -48,8 +49,13 @@ export const conversations = new Hono<AppEnv>()
   .get("/v1/conversations/:id/items", async (context) => {
     const query = checkShape(listQuery, context.req.query());
     const { object, branch, stub } = named(context);
-    const items = conversationItems(object, await found("conversation", stub.turns(branch)));
-    return context.json(page(query.order === "asc" ? items : items.toReversed(), query));
+    const from = query.after === undefined ? undefined : turnOfItem(object, query.after);
+    // A turn has one item at least: one may have been listed to its end, and one more tells whether more come.
+    const listing = { order: query.order, from, limit: query.limit + 2 };
+    const { turns, isLast } = await found("conversation", stub.turns(branch, listing));
+    const isOldestFirst = query.order === "asc";
+    const items = conversationItems(object, isOldestFirst ? turns : turns.toReversed());
+    return context.json(page(isOldestFirst ? items : items.toReversed(), isLast, query));
   })
   .post("/v1/conversations/:id/fork", async (context) => {
     const { object, branch, stub } = named(context);
@@ -63,8 +69,9 @@ export const conversations = new Hono<AppEnv>()
 function named(context: Context<AppEnv, "/v1/conversations/:id">) {
   const id = context.req.param("id");
   const { object, number: branch } = parseId("conversation", id);
-  context.var.log.add({ object, branch });
-  return { id, object, branch, stub: conversationStub(context.env, object) };
+  const stub = conversationStub(context.env, object);
+  context.var.log.add({ object: stub.id.toString(), branch });
+  return { id, object, branch, stub };
 }
 
 function conversationObject(object: string, view: ConversationView) {
@@ -89,18 +96,29 @@ function forkPoint(object: string, responseId: string | null): number | null {
   return id.number;
 }
 
-/** A page of a list, from behind the item `after`. */
-function page<T extends { id: string }>(items: readonly T[], { after, limit }: z.infer<typeof listQuery>) {
+const unknownItem = () =>
+  requestError("invalid_argument", "after: expected the id of an item of this conversation.", "after");
+
+function turnOfItem(object: string, itemId: string): number {
+  const id = turnOfMessage(itemId);
+  if (id?.object !== object) throw unknownItem();
+  return id.number;
+}
+
+/** A page of a list, from behind the item `after`; `isWhole`: the list ends with these items. */
+function page<T extends { id: string }>(
+  items: readonly T[],
+  isWhole: boolean,
+  { after, limit }: z.infer<typeof listQuery>,
+) {
   const start = after === undefined ? 0 : items.findIndex(({ id }) => id === after) + 1;
-  if (after !== undefined && start === 0) {
-    throw requestError("invalid_argument", "after: expected the id of an item of this conversation.", "after");
-  }
+  if (after !== undefined && start === 0) throw unknownItem();
   const data = items.slice(start, start + limit);
   return {
     object: "list" as const,
     data,
     first_id: data[0]?.id ?? null,
     last_id: data.at(-1)?.id ?? null,
-    has_more: start + data.length < items.length,
+    has_more: !isWhole || start + data.length < items.length,
   };
 }

@@ -13,6 +13,7 @@ export interface Id {
   number: number;
 }
 
+const messageShape = /^msg_([a-z2-7]{32})_([0-9]{1,9})_[0-9]{1,9}$/;
 const shape = /^([a-z]+)_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})$/;
 
 export const formatId = (kind: IdKind, { object, number }: Id): string => `${prefixes[kind]}_${object}_${number}`;
@@ -26,6 +27,12 @@ export function parseId(kind: IdKind, text: string): Id {
 
 /** Id of a message of a turn: 0 is the reply, 1 and up are what it replies to. */
 export const formatMessageId = ({ object, number }: Id, index: number): string => `msg_${object}_${number}_${index}`;
+
+/** The turn that a message belongs to; null where the text is no id of one. */
+export function turnOfMessage(text: string): Id | null {
+  const [, object, number] = messageShape.exec(text) ?? [];
+  return object === undefined ? null : { object, number: Number(number) };
+}
 
 /** The one answer to ids that are malformed, unknown or deleted. */
 export const noSuch = (kind: IdKind): GriffinError =>

@@ -7,13 +7,14 @@ import type { ChatMessage } from "../model/chat-template.ts";
 import type { AppEnv } from "./context.ts";
 import { codeOf, requestError } from "./errors.ts";
 import { formatId, noSuch, parseId, type IdKind } from "./ids.ts";
+import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
 import { randomName } from "./object-names.ts";
 import { checkShape, readBody, unsupported } from "./read-body.ts";
 import { repeatOf, type Repeat } from "./repeat.ts";
 import { responseEvents } from "./response-events.ts";
 import { messagesOf, responseObject } from "./response-object.ts";
-import { doneMessage, encodeMessage, sseHeaders, sseStream } from "./sse.ts";
+import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
 import type { Env } from "../conversation/env.ts";
 import { conversationStub, found, namedOnce } from "./stubs.ts";
 import { finalView, readTurn, turnError, type TurnReader } from "./turn-events.ts";
@@ -92,8 +93,8 @@ export const responses = new Hono<AppEnv>()
       repeatWithinMs: repeat.repeatWithinMs,
       metadata: body.metadata ?? {},
     };
-    context.var.log.add({ object });
     const stub = conversationStub(context.env, object);
+    context.var.log.add({ object: stub.id.toString() });
     const orUnknown = <T>(answer: Promise<T>): Promise<T> =>
       answer.catch((error: unknown) => {
         throw codeOf(error) === "not_found" ? unknown() : error;
@@ -106,11 +107,7 @@ export const responses = new Hono<AppEnv>()
     }
     const turn = readTurn(await orUnknown(stub.stream(request)), context.req.raw.signal);
     if (body.stream) return streamed(context, object, turn);
-    const logprobs: WireLogProbability[] = [];
-    const view = await finalView(turn.events, (token) => logprobs.push(...logProbabilitiesOf(token)));
-    context.var.log.add({ turn: view.turn });
-    if (view.status === "failed") throw turnError(view);
-    return context.json(responseObject(object, view, logprobs));
+    return patientJson(context, finished(context, object, turn), turn.abandon);
   })
   .get("/v1/responses/:id", async (context) => {
     const query = checkShape(retrieveQuery, context.req.query());
@@ -131,11 +128,20 @@ export const responses = new Hono<AppEnv>()
     return context.json({ id: formatId("response", { object, number: turn }), object: "response", deleted: true });
   });
 
+async function finished({ var: { log } }: Context<AppEnv>, object: string, { events }: TurnReader) {
+  const logprobs: WireLogProbability[] = [];
+  const view = await finalView(events, (token) => logprobs.push(...logProbabilitiesOf(token)));
+  log.add({ turn: view.turn });
+  if (view.status === "failed") throw turnError(view);
+  return responseObject(object, view, logprobs);
+}
+
 /** The response that the path names. */
 function named(context: Context<AppEnv, "/v1/responses/:id">) {
   const { object, number: turn } = parseId("response", context.req.param("id"));
-  context.var.log.add({ object, turn });
-  return { object, turn, stub: conversationStub(context.env, object) };
+  const stub = conversationStub(context.env, object);
+  context.var.log.add({ object: stub.id.toString(), turn });
+  return { object, turn, stub };
 }
 
 interface Place {
@@ -191,5 +197,5 @@ function streamed(context: Context<AppEnv>, object: string, turn: TurnReader, st
     }
     if (last !== "error") yield doneMessage;
   }
-  return context.body(sseStream(messages(), turn.abandon), 200, sseHeaders);
+  return context.body(liveBody(messages(), turn.abandon, sseFiller), 200, sseHeaders);
 }

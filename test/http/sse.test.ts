@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { Stream } from "openai/streaming";
 import { describe, expect, it } from "vitest";
-import { doneMessage, encodeMessage, sseStream } from "../../src/http/sse.ts";
+import { liveBody, sseFiller } from "../../src/http/live-body.ts";
+import { doneMessage, encodeMessage } from "../../src/http/sse.ts";
 import { collect } from "./turns.ts";
 
 const seed = 20_261_123;
@@ -24,7 +25,7 @@ describe("server-sent events", () => {
         const values = texts.map((value) => ({ text: value }));
         const messages = values.map((value, index) => encodeMessage(value, index % 2 ? "some.event" : undefined));
         const bytes = new Uint8Array(
-          await new Response(sseStream(listOf(...messages, doneMessage), ignore)).arrayBuffer(),
+          await new Response(liveBody(listOf(...messages, doneMessage), ignore, sseFiller)).arrayBuffer(),
         );
         const pieces = new ReadableStream<Uint8Array>({
           start(controller) {
@@ -50,7 +51,7 @@ describe("server-sent events", () => {
       await late;
       yield encodeMessage(2);
     }
-    const reader = sseStream(messages(), ignore, 5).getReader();
+    const reader = liveBody(messages(), ignore, { ...sseFiller, everyMs: 5 }).getReader();
     const utf8 = new TextDecoder();
     const read = async () => utf8.decode((await reader.read()).value);
     expect(await read()).toBe("data: 1\n\n");
@@ -69,7 +70,7 @@ describe("server-sent events", () => {
     async function* messages() {
       for (;;) yield encodeMessage(made++);
     }
-    const reader = sseStream(messages(), ignore).getReader();
+    const reader = liveBody(messages(), ignore, sseFiller).getReader();
     for (let i = 0; i < 3; i++) await reader.read();
     await new Promise((resolve) => setTimeout(resolve, 10));
     expect(made).toBe(3);
@@ -82,7 +83,7 @@ describe("server-sent events", () => {
       yield encodeMessage(1);
       await never;
     }
-    const reader = sseStream(messages(), () => void (isAbandoned = true)).getReader();
+    const reader = liveBody(messages(), () => void (isAbandoned = true), sseFiller).getReader();
     await reader.read();
     const pending = reader.read();
     await reader.cancel();

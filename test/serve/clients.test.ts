@@ -42,6 +42,19 @@ describe("a client that vanishes in the middle of a stream", () => {
     expect(turns[0]!["ms"]).toBeLessThan(1_000);
   });
 
+  it("ends the turn of one that nobody streams as well, some seconds later", async () => {
+    const turns = () => [...server.log().matchAll(/^\{.*"event":"turn".*$/gm)].map(([line]) => JSON.parse(line));
+    const before = turns().length;
+    const client = new AbortController();
+    const messages = [{ role: "user", content: "Hello, I vanish and wait for no word." }];
+    const asked = ask(server, "/v1/chat/completions", { messages, max_tokens: 60_000, ...endless }, client.signal);
+    await sleep(500);
+    client.abort();
+    await expect(asked).rejects.toThrow("abort");
+    await expect.poll(() => turns().length, { timeout: 20_000 }).toBe(before + 1);
+    expect(turns().at(-1)).toMatchObject({ turn_status: "cancelled", ms: expect.toSatisfy((ms) => ms < 8_000) });
+  });
+
   it("does not end a response, which is there when the client comes back", async () => {
     const body = { input: text, temperature: 0.9, seed: 3 };
     const expected = await respond(server, body);
@@ -50,6 +63,17 @@ describe("a client that vanishes in the middle of a stream", () => {
     const reply = await settled(server, id);
     expect(reply.status).toBe("completed");
     expect(reply.text).toBe(expected.text);
+  });
+});
+
+describe("a long answer that nobody streams", () => {
+  it("is JSON with spaces before it", async () => {
+    const messages = [{ role: "user", content: "Hello, I wait." }];
+    const response = await ask(server, "/v1/chat/completions", { messages, max_tokens: 12_000, ...endless });
+    expect(response.headers.get("content-type")).toBe("application/json");
+    const answer = await response.text();
+    expect(answer.slice(0, answer.indexOf("{"))).toMatch(/^ +$/);
+    expect(JSON.parse(answer)).toMatchObject({ usage: { completion_tokens: 12_000 } });
   });
 });
 

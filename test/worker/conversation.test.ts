@@ -82,6 +82,13 @@ async function readTokens(stream: ReadableStream<Uint8Array>, count: number): Pr
   return events();
 }
 
+/** The replies of a branch, oldest first. */
+async function textsOf(name: string, branch: number): Promise<string[]> {
+  const { turns, isLast } = await stubOf(name).turns(branch, { order: "asc", from: undefined, limit: 100 });
+  expect(isLast).toBe(true);
+  return turns.map(({ text }) => text);
+}
+
 /** The turn as it is once it has ended. */
 async function expectFinal(name: string, running: number): Promise<TurnView> {
   await expect.poll(async () => (await stubOf(name).view(running)).status, { timeout: 20_000 }).not.toBe("in_progress");
@@ -136,6 +143,63 @@ describe("a conversation", () => {
     await eventsOf(await stub.events(first.turn));
     expect((await stub.begin(request)).turn).toBe(first.turn);
     expect((await stub.begin({ ...request, repeatWithinMs: 0 })).turn).not.toBe(first.turn);
+  });
+
+  it("lists its turns in stretches, from either end, the one that runs among them", async () => {
+    const numbers = (await sayAll("lists", chat)).map((view) => view.turn);
+    const stub = stubOf("lists");
+    const running = await stub.begin(say("Tell me a story.", { options: { ...endless, maxTokens: 2_000 } }));
+    const all = [...numbers, running.turn];
+    for (const order of ["asc", "desc"] as const) {
+      const expected = order === "asc" ? all : all.toReversed();
+      for (const limit of [1, 2, 4, 5, 6]) {
+        for (const [start, from] of [[0, undefined] as const, ...expected.entries()]) {
+          const { turns, isLast } = await stub.turns(0, { order, from, limit });
+          expect(turns.map((view) => view.turn)).toEqual(expected.slice(start, start + limit));
+          expect(isLast).toBe(start + limit >= all.length);
+        }
+      }
+    }
+    expect(await stub.turns(0, { order: "asc", from: 99, limit: 5 })).toEqual({ turns: [], isLast: true });
+    await stub.cancel(running.turn);
+  });
+
+  it("ends a stretch of its turns before it is too large for a message between objects", async () => {
+    await stubOf("lists long ones").create({});
+    const long = "a ".repeat(2 ** 19);
+    const numbers = await runInDurableObject(objectOf("lists long ones"), (_, { storage }) => {
+      const store = openStore(storage);
+      return Array.from(Array(40).keys(), (i) => {
+        const { messages, options, metadata, endsWithClient } = say(long);
+        const request = { messages, options, metadata, endsWithClient, repeatKey: null, nowMs: 0 };
+        const number = store.insertTurn({ ...request, parent: i || null, branch: 0 });
+        store.commit(
+          number,
+          {
+            status: "completed",
+            text: "",
+            finishReason: "stop",
+            state: "cold",
+            usage: { promptTokens: 0, cachedTokens: 0, completionTokens: 0, computedTokens: 0 },
+            promptTokens: [],
+            replyTokens: [],
+            logProbabilities: null,
+            nowMs: 0,
+          },
+          null,
+        );
+        return number;
+      });
+    });
+    const seen: number[] = [];
+    for (let isLast = false, stretches = 0; !isLast; stretches++) {
+      expect(stretches).toBeLessThan(numbers.length);
+      const page = await stubOf("lists long ones").turns(0, { order: "asc", from: seen.pop(), limit: 100 });
+      expect(page.turns.length).toBeLessThan(10);
+      seen.push(...page.turns.map((view) => view.turn));
+      ({ isLast } = page);
+    }
+    expect(seen).toEqual(numbers);
   });
 
   it("knows nothing before it was created, and keeps nothing of who asks", async () => {
@@ -251,7 +315,7 @@ describe("a turn", () => {
     const stub = stubOf("refuses");
     await stub.create({});
     expect(await refusal("refuses", (object) => object.begin(say("Hi.", change as never)))).toBe(code);
-    expect(await stub.turns(0)).toEqual([]);
+    expect(await textsOf("refuses", 0)).toEqual([]);
   });
 });
 
@@ -277,8 +341,8 @@ describe("forks", () => {
     for (const { storage, usage } of forked) {
       expect(storage!.rowsWritten).toBeLessThanOrEqual(4 + Math.ceil(usage!.computedTokens / 64));
     }
-    expect((await trunk.turns(0)).map(({ text }) => text)).toEqual(views.map(({ text }) => text));
-    expect((await trunk.turns(fork.branch)).map(({ text }) => text)).toEqual(straight.map(({ text }) => text));
+    expect(await textsOf("trunk", 0)).toEqual(views.map(({ text }) => text));
+    expect(await textsOf("trunk", fork.branch)).toEqual(straight.map(({ text }) => text));
   });
 
   it("regenerate a reply: another child of the same turn", async () => {
@@ -393,6 +457,26 @@ describe("an unfinished turn", () => {
       }),
     );
     expect(result(view)).toEqual(result(whole));
+  });
+
+  it("fails when it was interrupted four times, and the chat goes on without it", async () => {
+    const running = await interrupted("interrupts", ({ sql }) => {
+      sql.exec("UPDATE turns SET attempts = 4 WHERE status = 'in_progress'");
+    });
+    const events = await eventsOf(await stubOf("interrupts").events(running));
+    expect(finalView(events)).toMatchObject({
+      status: "failed",
+      error: { code: "internal", message: "The turn was interrupted 4 times." },
+    });
+    expect((await turn(stubOf("interrupts"), say("What is my name?"))).text).toMatch(/Ada/);
+  });
+
+  it("may be interrupted three times", async () => {
+    const running = await interrupted("interrupts less", ({ sql }) => {
+      sql.exec("UPDATE turns SET attempts = 3 WHERE status = 'in_progress'");
+    });
+    const view = finalView(await eventsOf(await stubOf("interrupts less").events(running)));
+    expect(view.status).toBe("incomplete");
   });
 
   it("whose request is damaged fails alone: the chat goes on", async () => {
