@@ -1,4 +1,4 @@
-// Builds what is missing or older than its sources: the kernels (dist/griffin.wasm), the command line (dist/griffin.js),
+// Builds what is missing or older than its sources: the kernels (dist/*.wasm), the command line (dist/griffin.js),
 // the pocket checkpoint, what the worker serves as files (dist/public), and the worker itself (dist/worker, dist/workerd).
 import { spawnSync } from "node:child_process";
 import { copyFile, glob, mkdir, readFile, stat } from "node:fs/promises";
@@ -13,7 +13,8 @@ const publicFolder = "dist/public";
 const largestAssetBytes = 25 * 1024 * 1024;
 
 process.chdir(import.meta.dirname);
-await buildKernels();
+await buildKernels("plain");
+await buildKernels("relaxed");
 await buildCli();
 await convertPocket();
 await buildPublic();
@@ -78,7 +79,7 @@ async function copyAsset(source: string, target: string): Promise<void> {
 }
 
 async function buildWorker(): Promise<void> {
-  const sources = ["src/**/*.ts", "wrangler.toml", "package.json", "dist/griffin.wasm"];
+  const sources = ["src/**/*.ts", "wrangler.toml", "package.json", "dist/*.wasm"];
   if (!(await isStale(["dist/worker/worker.js", "dist/workerd/config.capnp"], sources))) return;
   // A second to load, so only where there is something to build.
   const { bundleWorker } = await import("./src/cli/serve/config.ts");

@@ -10,11 +10,12 @@ import { encodeModel } from "../model/onnx.ts";
 import { type KvDtype, stateLayout } from "../model/state.ts";
 import { parseJson } from "../model/parse-json.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { convTaps, parameterCount } from "../model/weights.ts";
+import { convTaps, type Format, isQuantized, parameterCount, type StoredSpec, storedSpecs } from "../model/weights.ts";
 import { cast, tapsFirst } from "./cast.ts";
 import { type CreateHash, digestFile, type FileEntry, fileEntry } from "./hash.ts";
-import { type StoredDtype, storedDtype } from "./load.ts";
-import { type Format, graphFile, type Manifest, manifestFile, manifestVersion, tokenizerFile } from "./manifest.ts";
+import { fileTensor } from "./load.ts";
+import { graphFile, type Manifest, manifestFile, manifestVersion, tokenizerFile } from "./manifest.ts";
+import { quantized, scalesOf } from "./quantize.ts";
 import { dtypeBytes, encodeHeader, type SafetensorsHeader } from "./safetensors.ts";
 import { findTensors, readFile, readJson, type Source, type SourceTensor } from "./source.ts";
 
@@ -65,8 +66,9 @@ export async function convert(source: Source, target: Target, options: ConvertOp
   const format = options.format ?? defaultFormat(tensors);
   const kv = options.kv ?? defaultKv(config);
   const ordered = inFileOrder(tensors, format);
-  const { bytes: head, header, fileBytes } = encodeHeader(ordered.map(({ spec, to }) => ({ ...spec, dtype: to })));
-  const graph = buildGraph(config, { kv, weights: (name) => storedTensor(header, name) });
+  const { bytes: head, header, fileBytes } = encodeHeader(ordered.map(({ to }) => fileTensor(to)));
+  const places = new Map(ordered.map(({ to }) => [to.name, to]));
+  const graph = buildGraph(config, { kv, format, weights: (name) => storedTensor(header, places.get(name)) });
 
   const staged = stage(target, options.createHash);
   try {
@@ -145,36 +147,63 @@ function defaultKv(config: Config): KvDtype {
 }
 
 interface Move extends SourceTensor {
-  to: StoredDtype;
+  to: StoredSpec;
+  /** What is stored of whole rows. */
+  make: (bytes: Uint8Array) => Uint8Array;
 }
 
-/** Execution order, F32 before BF16: so every F32 is 4-byte aligned without the holes that safetensors forbids. */
+/** Execution order, f32 before all else: so every f32 is 4-byte aligned without the holes that safetensors forbids. */
 function inFileOrder(tensors: readonly SourceTensor[], format: Format): Move[] {
-  const moves = tensors.map((tensor): Move => ({ ...tensor, to: storedDtype(tensor.spec, format) }));
-  return [...moves.filter(({ to }) => to === "F32"), ...moves.filter(({ to }) => to !== "F32")];
+  const moves = tensors.flatMap((tensor) => movesOf(tensor, format));
+  return [...moves.filter(({ to }) => to.dtype === "f32"), ...moves.filter(({ to }) => to.dtype !== "f32")];
+}
+
+/** A quantised matrix is read twice: for its scales, and for its integers. */
+function movesOf(tensor: SourceTensor, format: Format): Move[] {
+  const { spec, dtype: from } = tensor;
+  const [to, scales] = storedSpecs(spec, format);
+  const { dtype } = to;
+  if (!isQuantized(dtype))
+    return [{ ...tensor, to, make: (bytes) => cast(bytes, from, dtype === "f32" ? "F32" : "BF16") }];
+  const [, columns = 1] = spec.shape;
+  if (dtype === "i4" && columns % 2 !== 0) {
+    throw new GriffinError(
+      "unsupported",
+      `"${spec.name}" has rows of ${columns} values; int4 is stored two a byte and needs an even number. Use int8.`,
+    );
+  }
+  const values = (bytes: Uint8Array) => new Float32Array(new Uint8Array(cast(bytes, from, "F32")).buffer);
+  const integers: Move = {
+    ...tensor,
+    to,
+    make: (bytes) => quantized(values(bytes), columns, dtype),
+  };
+  const blockScales = (bytes: Uint8Array) => new Uint8Array(scalesOf(values(bytes), columns, dtype).buffer);
+  return scales === undefined ? [integers] : [{ ...tensor, to: scales, make: blockScales }, integers];
 }
 
 async function* weightBytes(source: Source, head: Uint8Array, moves: readonly Move[]) {
   yield head;
-  for (const { file, dtype, to, offsetBytes, lengthBytes, transpose } of moves) {
+  for (const { file, dtype, spec, offsetBytes, lengthBytes, transpose, make } of moves) {
     if (transpose) {
-      yield tapsFirst(cast(await source.read(file, offsetBytes, lengthBytes), dtype, "F32"), convTaps);
+      yield tapsFirst(make(await source.read(file, offsetBytes, lengthBytes)), convTaps);
       continue;
     }
-    const pieceBytes = pieceElements * dtypeBytes[dtype];
+    const rowBytes = (spec.matrix ? (spec.shape[1] ?? 1) : 1) * dtypeBytes[dtype];
+    const pieceBytes = Math.max(1, Math.floor((pieceElements * dtypeBytes[dtype]) / rowBytes)) * rowBytes;
     for (let at = 0; at < lengthBytes; at += pieceBytes) {
-      const bytes = await source.read(file, offsetBytes + at, Math.min(pieceBytes, lengthBytes - at));
-      yield cast(bytes, dtype, to);
+      yield make(await source.read(file, offsetBytes + at, Math.min(pieceBytes, lengthBytes - at)));
     }
   }
 }
 
-function storedTensor(header: SafetensorsHeader, name: string): StoredTensor {
-  const entry = header.tensors.get(name);
-  if (entry === undefined) throw new GriffinError("internal", `No place was planned for tensor "${name}".`);
+function storedTensor(header: SafetensorsHeader, spec: StoredSpec | undefined): StoredTensor {
+  const entry = spec && header.tensors.get(spec.name);
+  if (spec === undefined || entry === undefined)
+    throw new GriffinError("internal", `No place was planned for tensor "${spec?.name}".`);
   return {
-    dtype: entry.dtype === "BF16" ? "bf16" : "f32",
-    shape: entry.shape,
+    dtype: spec.dtype,
+    shape: spec.shape,
     offsetBytes: header.dataStartBytes + entry.beginBytes,
     lengthBytes: entry.endBytes - entry.beginBytes,
   };

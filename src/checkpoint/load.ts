@@ -5,21 +5,18 @@ import type { ChatTokens } from "../model/chat-template.ts";
 import type { Config } from "../model/config.ts";
 import { weightsFile } from "../model/graph.ts";
 import { parseJson } from "../model/parse-json.ts";
-import { type WeightSpec, weightSpecs } from "../model/weights.ts";
+import { type ElementType, type StoredSpec, storedSpecs, weightSpecs } from "../model/weights.ts";
 import { type CreateHash, digestFile, type FileEntry, fileEntry } from "./hash.ts";
-import { type Format, graphFile, type Manifest, manifestFile, parseManifest, tokenizerFile } from "./manifest.ts";
-import { headerLength, headerLengthBytes, parseHeader, type SafetensorsHeader } from "./safetensors.ts";
+import { graphFile, type Manifest, manifestFile, parseManifest, tokenizerFile } from "./manifest.ts";
+import { type Dtype, headerLength, headerLengthBytes, parseHeader, type SafetensorsHeader } from "./safetensors.ts";
 
 /** Opens a file of the checkpoint folder for one reading; fails with `not_found` where there is none. */
 export type OpenFile = (name: string) => Promise<ReadableStream<Uint8Array>>;
 
-/** What tensors of a checkpoint are stored as. */
-export type StoredDtype = "F32" | "BF16";
-
 /** A run of one tensor's bytes, in order. Pieces may end in the middle of an element. */
 export interface WeightPiece {
   name: string;
-  dtype: StoredDtype;
+  dtype: ElementType;
   shape: readonly number[];
   /** Where in the tensor these bytes belong. */
   offsetBytes: number;
@@ -42,9 +39,12 @@ export interface Checkpoint {
   readWeights(): Promise<Uint8Array>;
 }
 
-/** What a weight is stored as in a checkpoint of `format`. */
-export function storedDtype(spec: WeightSpec, format: Format): StoredDtype {
-  return format === "bf16" && spec.matrix ? "BF16" : "F32";
+const fileDtypes = { f32: "F32", bf16: "BF16", i8: "I8", i4: "U8" } as const satisfies Record<ElementType, Dtype>;
+
+/** A tensor as safetensors describes it, which has no int4: two of them are a U8. */
+export function fileTensor({ name, dtype, shape }: StoredSpec): { name: string; dtype: Dtype; shape: number[] } {
+  const dims = shape.map((size, axis) => (dtype === "i4" && axis === shape.length - 1 ? size / 2 : size));
+  return { name, dtype: fileDtypes[dtype], shape: dims };
 }
 
 /** Opens a checkpoint folder. Errors name the file. */
@@ -186,20 +186,21 @@ interface StoredWeight extends Omit<WeightPiece, "offsetBytes" | "bytes"> {
 
 /** The tensors in the order of their data: exactly those of the config, in the manifest's format, without holes. */
 function storedWeights(header: SafetensorsHeader, manifest: Manifest, config: Config): StoredWeight[] {
-  const specs = new Map(weightSpecs(config).map((spec) => [spec.name, spec]));
+  const specs = weightSpecs(config).flatMap((spec) => storedSpecs(spec, manifest.format));
+  const expected = new Map(specs.map((spec) => [spec.name, spec]));
   let atBytes = 0;
   const stored = Array.from(header.tensors, ([name, entry]): StoredWeight => {
-    const spec = specs.get(name);
+    const spec = expected.get(name);
     if (spec === undefined) throw bad(`${weightsFile}: the model has no tensor "${name}".`);
-    const dtype = storedDtype(spec, manifest.format);
-    const expected = `${dtype} [${spec.shape.join(", ")}]`;
+    const { dtype, shape } = fileTensor(spec);
+    const want = `${dtype} [${shape.join(", ")}]`;
     const got = `${entry.dtype} [${entry.shape.join(", ")}]`;
-    if (got !== expected) throw bad(`${weightsFile}: tensor "${name}" must be ${expected}, got ${got}.`);
+    if (got !== want) throw bad(`${weightsFile}: tensor "${name}" must be ${want}, got ${got}.`);
     if (entry.beginBytes !== atBytes) throw bad(`${weightsFile}: there is a hole before tensor "${name}".`);
     atBytes = entry.endBytes;
-    return { name, dtype, shape: spec.shape, lengthBytes: entry.endBytes - entry.beginBytes };
+    return { ...spec, lengthBytes: entry.endBytes - entry.beginBytes };
   });
-  const missing = [...specs.keys()].find((name) => !header.tensors.has(name));
+  const missing = [...expected.keys()].find((name) => !header.tensors.has(name));
   if (missing !== undefined) throw bad(`${weightsFile}: tensor "${missing}" is missing.`);
   return stored;
 }

@@ -7,17 +7,13 @@ import type { ChatTokens } from "../model/chat-template.ts";
 import { weightsFile } from "../model/graph.ts";
 import { checkShape, parseJson } from "../model/parse-json.ts";
 import { stateLayout } from "../model/state.ts";
-import { parameterCount } from "../model/weights.ts";
+import { formats, parameterCount } from "../model/weights.ts";
 
 /** The version this code writes, and the only one it reads. */
 export const manifestVersion = 1;
 export const manifestFile = "model.json";
 export const graphFile = "graph.onnx";
 export const tokenizerFile = "tokenizer.json";
-
-/** What the matrices are stored in. */
-export const formats = ["f32", "bf16"] as const;
-export type Format = (typeof formats)[number];
 
 const count = z.int("expected a count").min(0, "expected a count");
 const fileEntry = z.object({

@@ -1,7 +1,7 @@
 // griffin convert: a Hugging Face folder to a checkpoint folder, with a progress bar.
 import { Presets, SingleBar } from "cli-progress";
 import { convert } from "../checkpoint/convert.ts";
-import type { Format } from "../checkpoint/manifest.ts";
+import type { Format } from "../model/weights.ts";
 import { folderSource, folderTarget, isSameFolder } from "./files.ts";
 import { nodeHash } from "./hash.ts";
 

@@ -3,13 +3,15 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { openCheckpoint, type Checkpoint } from "../checkpoint/load.ts";
 import { EdgeEngine, type EdgeOptions } from "../engine/edge.ts";
+import { supportsRelaxedSimd } from "../engine/relaxed-simd.ts";
 import { GriffinError } from "../errors.ts";
 import { openFolder } from "./files.ts";
 import { nodeHash } from "./hash.ts";
 
-/** griffin.wasm, which the build puts beside this program. */
+/** The kernels for this Node, which the build puts beside this program. */
 export async function kernelModule(): Promise<WebAssembly.Module> {
-  const file = fileURLToPath(new URL("griffin.wasm", import.meta.url));
+  const name = supportsRelaxedSimd() ? "griffin-relaxed.wasm" : "griffin.wasm";
+  const file = fileURLToPath(new URL(name, import.meta.url));
   const bytes = await readFile(file).catch((cause: unknown) => {
     throw new GriffinError("not_found", `There is no ${file}: run "npm run build".`, { cause });
   });

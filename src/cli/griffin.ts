@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The `griffin` command. Each subcommand is a file; this one knows their options and turns errors into one line.
 import { Command, InvalidArgumentError, Option } from "commander";
-import { formats } from "../checkpoint/manifest.ts";
+import { formats } from "../model/weights.ts";
 import { GriffinError } from "../errors.ts";
 import { convertFolder } from "./convert.ts";
 import { systemError } from "./files.ts";

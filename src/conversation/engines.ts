@@ -1,6 +1,6 @@
 // The engines of this isolate, one a checkpoint, shared by all its objects: weights are nobody's secret and too large to
 // have twice. Conversation data never stays here: an engine holds a state only while its turn runs.
-import kernelModule from "../../dist/griffin.wasm";
+import kernelModule from "../../dist/griffin-relaxed.wasm";
 import { EdgeEngine, type OpenFile } from "../engine/edge.ts";
 import { GriffinError } from "../errors.ts";
 import type { Env } from "./env.ts";

@@ -19,7 +19,6 @@ import {
   saveState,
   type MemoryLayout,
 } from "./memory.ts";
-import { packedWeights } from "./packing.ts";
 import { buildPlan, type Plan } from "./plan.ts";
 import { schedule } from "./schedule.ts";
 import { stagingBytes, storeWeights } from "./weights.ts";
@@ -65,11 +64,10 @@ export class Instance {
       last: schedule(graph, kernels, this.chunkTokens, "last"),
       all: schedule(graph, kernels, this.logitsTokens, "all"),
     };
-    const packed = [...packedWeights(graph)].flatMap((name) => graph.initializers.get(name) ?? []);
     const memory = {
       heapBase: kernels.heap_base(),
       chunkTokens: this.chunkTokens,
-      arenaBytes: Math.max(stagingBytes(packed), ...Object.values(passes).map(({ arenaBytes }) => arenaBytes)),
+      arenaBytes: Math.max(stagingBytes(graph), ...Object.values(passes).map(({ arenaBytes }) => arenaBytes)),
       limitBytes: Math.min(options.memoryLimitBytes ?? addressableBytes, addressableBytes),
     };
     const { totalBytes, slotBytes } = layoutMemory(graph, this.stateLayout, { ...memory, slots: 1 });

@@ -3,7 +3,7 @@
 import { GriffinError } from "../errors.ts";
 import type { OperatorName } from "../model/functions.ts";
 import type { GraphNode } from "../model/graph.ts";
-import type { KvDtype } from "../model/state.ts";
+import type { ElementType } from "../model/weights.ts";
 
 type Kernel = (...args: number[]) => void;
 
@@ -13,9 +13,13 @@ const kernelNames = [
   "causal_conv1d",
   "embed_bf16",
   "embed_f32",
+  "embed_i4",
+  "embed_i8",
   "gelu_mul",
   "linear_bf16",
   "linear_f32",
+  "linear_i4",
+  "linear_i8",
   "local_attention_bf16",
   "local_attention_f32",
   "rg_lru",
@@ -25,10 +29,13 @@ const kernelNames = [
 ] as const;
 export type KernelName = (typeof kernelNames)[number];
 
+type PackName = `pack_${ElementType}` | "pack_scales_i4" | "pack_scales_i8";
+
 /** The exports of griffin.wasm. Pointers are byte addresses; the host owns all memory from `heap_base()` on. */
-export type Kernels = Record<KernelName | "pack_bf16" | "pack_f32", Kernel> & {
+export type Kernels = Record<KernelName | PackName, Kernel> & {
   memory: WebAssembly.Memory;
   heap_base(): number;
+  linear_q_scratch(tokens: number, columns: number): number;
   local_attention_scratch(numHeads: number, headDim: number, window: number, rotaryDim: number): number;
 };
 
@@ -51,7 +58,7 @@ export interface Operand {
   /** As this plan computes them: T is a number here. */
   shape: readonly number[];
   /** What an element is stored as. */
-  dtype: KvDtype | "i32";
+  dtype: ElementType | "i32";
 }
 
 /** One call of a function with every operand in place. */
@@ -96,7 +103,14 @@ const bind =
 
 const rowsAndColumns = ({ dim }: BoundCall) => [dim("y", 0), dim("y", 1)];
 const count = ({ dim }: BoundCall) => dim("y", 0) * dim("y", 1);
-const isNarrow = (call: BoundCall, operand: string) => call.at(operand).dtype === "bf16";
+/** The kernel of a function for the element type of one of its operands. */
+const kernelOf = (name: string, call: BoundCall, operand: string): KernelName => {
+  const kernel = kernelNames.find((known) => known === `${name}_${call.at(operand).dtype}`);
+  if (kernel === undefined) {
+    throw new GriffinError("invalid_graph", `There is no ${name} for "${operand}" of ${call.at(operand).dtype}.`);
+  }
+  return kernel;
+};
 
 /** Query heads and dims of a head of a local_attention. */
 function headsOf({ dim, attribute }: NodeSizes): [numHeads: number, headDim: number] {
@@ -104,22 +118,38 @@ function headsOf({ dim, attribute }: NodeSizes): [numHeads: number, headDim: num
   return [dim("q", 1) / headDim, headDim];
 }
 
+const bindEmbed = (call: BoundCall) =>
+  bind(kernelOf("embed", call, "table"), ["y", "tokens", "table"], () => [
+    ...rowsAndColumns(call),
+    call.attribute("scale"),
+  ])(call);
+
 /** How each operator of a graph becomes one kernel call. */
 export const kernelRules: Record<OperatorName, KernelRule> = {
   embed: {
-    bind: (call) => {
-      const kernel = isNarrow(call, "table") ? "embed_bf16" : "embed_f32";
-      return bind(kernel, ["y", "tokens", "table"], () => [...rowsAndColumns(call), call.attribute("scale")])(call);
-    },
+    bind: bindEmbed,
+  },
+  embed_q: {
+    bind: bindEmbed,
   },
   rms_norm: {
     bind: bind("rms_norm", ["y", "x", "weight"], (call) => [...rowsAndColumns(call), call.attribute("epsilon")]),
   },
   linear: {
-    bind: (call) => {
-      const kernel = isNarrow(call, "weight") ? "linear_bf16" : "linear_f32";
-      return bind(kernel, ["y", "x", "weight", "bias"], () => [...rowsAndColumns(call), call.dim("x", 1)])(call);
-    },
+    bind: (call) =>
+      bind(kernelOf("linear", call, "weight"), ["y", "x", "weight", "bias"], () => [
+        ...rowsAndColumns(call),
+        call.dim("x", 1),
+      ])(call),
+  },
+  linear_q: {
+    scratchBytes: (kernels, { dim }) => kernels.linear_q_scratch(dim("x", 0), dim("x", 1)),
+    bind: (call) =>
+      bind(kernelOf("linear", call, "weight"), ["y", "x", "weight", "bias"], () => [
+        call.scratchPtr,
+        ...rowsAndColumns(call),
+        call.dim("x", 1),
+      ])(call),
   },
   gelu_mul: { bind: bind("gelu_mul", ["y", "gate", "x"], (call) => [count(call)]) },
   silu_mul: { bind: bind("silu_mul", ["y", "gate", "x"], (call) => [count(call)]) },
@@ -139,18 +169,21 @@ export const kernelRules: Record<OperatorName, KernelRule> = {
       kernels.local_attention_scratch(...headsOf(sizes), sizes.dim("keys", 0), sizes.attribute("rotary_dim")),
     bind: (call) => {
       const [numHeads, headDim] = headsOf(call);
-      const kernel = isNarrow(call, "keys") ? "local_attention_bf16" : "local_attention_f32";
-      return bind(kernel, ["y", "q", "k", "v", "pos", "keys", "values"], ({ dim, attribute }) => [
-        call.scratchPtr,
-        dim("y", 0),
-        numHeads,
-        dim("k", 1) / headDim,
-        headDim,
-        dim("keys", 0),
-        call.ringLength,
-        attribute("rotary_dim"),
-        attribute("rope_theta"),
-      ])(call);
+      return bind(
+        kernelOf("local_attention", call, "keys"),
+        ["y", "q", "k", "v", "pos", "keys", "values"],
+        ({ dim, attribute }) => [
+          call.scratchPtr,
+          dim("y", 0),
+          numHeads,
+          dim("k", 1) / headDim,
+          headDim,
+          dim("keys", 0),
+          call.ringLength,
+          attribute("rotary_dim"),
+          attribute("rope_theta"),
+        ],
+      )(call);
     },
   },
   soft_cap: { bind: bind("soft_cap", ["y", "x"], (call) => [count(call), call.attribute("cap")]) },

@@ -5,7 +5,7 @@ import { GriffinError } from "../errors.ts";
 import type { Graph, StoredTensor } from "../model/graph.ts";
 import type { State, StateEntry, StateLayout } from "../model/state.ts";
 import { aligned } from "./arena.ts";
-import { packedBytes, packedWeights } from "./packing.ts";
+import { packedBytes, packings, type Packing } from "./packing.ts";
 
 const pageBytes = 65_536;
 /** What 32-bit WASM can address. */
@@ -16,7 +16,7 @@ const ringTile = 32;
 /** A weight in memory: as stored, or packed where a kernel wants that. */
 export interface WeightRegion extends StoredTensor {
   address: number;
-  isPacked: boolean;
+  packing: Packing | undefined;
 }
 
 interface SlotEntry extends StateEntry {
@@ -58,12 +58,16 @@ export function layoutMemory(graph: Graph, state: StateLayout, options: MemoryOp
     return address;
   };
 
-  const packed = packedWeights(graph);
+  const packed = packings(graph);
   const weights = new Map<string, WeightRegion>();
   for (const [name, tensor] of graph.initializers) {
-    const isPacked = packed.has(name);
-    const address = take(isPacked ? packedBytes(tensor) : tensor.lengthBytes);
-    weights.set(name, { ...tensor, isPacked, address });
+    const packing = packed.get(name);
+    const address = take(packing === undefined ? tensor.lengthBytes : packedBytes(packing, tensor.shape));
+    weights.set(name, { ...tensor, packing, address });
+  }
+  for (const region of weights.values()) {
+    const inside = region.packing?.inside;
+    if (inside !== undefined) region.address = (weights.get(inside.matrix)?.address ?? 0) + inside.offsetBytes;
   }
   const weightBytes = end - options.heapBase;
 

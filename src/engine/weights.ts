@@ -1,16 +1,19 @@
 // Weights on their way into WASM memory: pieces of a file come in, every byte is written once to where a kernel reads
-// it. Matrices pass through a staging area of one panel, in which rows wait until eight of them can be interleaved.
+// it. Matrices pass through a staging area, in which rows wait until those of a panel are together.
 import { GriffinError } from "../errors.ts";
 import type { WeightPiece } from "../checkpoint/load.ts";
 import type { Kernels } from "./kernels.ts";
-import type { StoredTensor } from "../model/graph.ts";
+import type { Graph } from "../model/graph.ts";
 import type { WeightRegion } from "./memory.ts";
-import { packPanel, panelBytes } from "./packing.ts";
+import { packings, type Packing } from "./packing.ts";
 
-/** Bytes of staging that `storeWeights` needs for matrices like these. */
-export function stagingBytes(packed: Iterable<StoredTensor>): number {
+/** Bytes of staging that `storeWeights` needs: stored rows of one panel. */
+export function stagingBytes(graph: Graph): number {
   let most = 0;
-  for (const tensor of packed) most = Math.max(most, panelBytes(tensor));
+  for (const [name, { panelRows }] of packings(graph)) {
+    const { lengthBytes = 0, shape: [rows = 1] = [] } = graph.initializers.get(name) ?? {};
+    most = Math.max(most, (lengthBytes / rows) * panelRows);
+  }
   return most;
 }
 
@@ -25,7 +28,7 @@ export async function storeWeights(
   for await (const { name, dtype, shape, offsetBytes, bytes } of pieces) {
     const region = weights.get(name);
     if (region === undefined) continue;
-    const expected = `${region.dtype.toUpperCase()} [${region.shape.join(", ")}]`;
+    const expected = `${region.dtype} [${region.shape.join(", ")}]`;
     const got = `${dtype} [${shape.join(", ")}]`;
     if (got !== expected) {
       throw new GriffinError(
@@ -37,7 +40,7 @@ export async function storeWeights(
       throw new GriffinError("internal", `The pieces of weight "${name}" do not come in order.`);
     }
     written.set(name, offsetBytes + bytes.byteLength);
-    if (region.isPacked) storeRows(kernels, region, offsetBytes, bytes, stagingPtr);
+    if (region.packing !== undefined) storeRows(kernels, region, region.packing, offsetBytes, bytes, stagingPtr);
     else new Uint8Array(kernels.memory.buffer, region.address + offsetBytes).set(bytes);
   }
   for (const [name, region] of weights) {
@@ -50,17 +53,25 @@ export async function storeWeights(
   }
 }
 
-/** Appends bytes of stored rows to a packed matrix; a piece may begin and end anywhere. */
-function storeRows(kernels: Kernels, region: WeightRegion, offsetBytes: number, bytes: Uint8Array, stagingPtr: number) {
-  const panel = panelBytes(region);
+/** Appends bytes of stored rows to panels; a piece may begin and end anywhere. */
+function storeRows(
+  kernels: Kernels,
+  { address, shape: [rows = 1], lengthBytes }: WeightRegion,
+  { panelRows, panelBytes, pack }: Packing,
+  offsetBytes: number,
+  bytes: Uint8Array,
+  stagingPtr: number,
+) {
+  const rowBytes = lengthBytes / rows;
+  const storedBytes = rowBytes * panelRows;
   for (let done = 0; done < bytes.byteLength;) {
     const at = offsetBytes + done;
-    const panelStart = at - (at % panel);
-    const panelEnd = Math.min(panelStart + panel, region.lengthBytes);
-    const take = Math.min(panelEnd - at, bytes.byteLength - done);
-    new Uint8Array(kernels.memory.buffer, stagingPtr + at - panelStart, take).set(bytes.subarray(done, done + take));
+    const panel = Math.floor(at / storedBytes);
+    const start = panel * storedBytes;
+    const end = Math.min(start + storedBytes, lengthBytes);
+    const take = Math.min(end - at, bytes.byteLength - done);
+    new Uint8Array(kernels.memory.buffer, stagingPtr + at - start, take).set(bytes.subarray(done, done + take));
     done += take;
-    if (at + take < panelEnd) continue;
-    packPanel(kernels, region, region.address + panelStart, stagingPtr, panelEnd - panelStart);
+    if (at + take === end) pack(kernels, address + panel * panelBytes, stagingPtr, (end - start) / rowBytes);
   }
 }

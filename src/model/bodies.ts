@@ -5,6 +5,7 @@ import { Body, graph, int, intOf, node, text } from "./body-builder.ts";
 import { signatures, type FunctionName, type FunctionSignature } from "./functions.ts";
 import { domain } from "./graph.ts";
 import { DataType, tensorValue, type FunctionProto } from "./onnx.ts";
+import { blockSize } from "./weights.ts";
 
 export const opset = 21;
 
@@ -19,6 +20,13 @@ const bodies: Record<FunctionName, { doc: string; write: BodyWriter }> = {
       return [b.mul(rows, b.floatAttribute("scale"))];
     },
   },
+  embed_q: {
+    doc: "y = dequantized table[tokens] * scale",
+    write: (b, tokens, table, blockScale) => {
+      const rows = b.op("Gather", [b.dequantize(table, blockScale), tokens]);
+      return [b.mul(rows, b.floatAttribute("scale"))];
+    },
+  },
   rms_norm: {
     doc: "y = x / sqrt(mean(x^2) + epsilon) * (1 + weight)",
     write: (b, x, weight) => {
@@ -30,6 +38,12 @@ const bodies: Record<FunctionName, { doc: string; write: BodyWriter }> = {
   linear: {
     doc: "y = x @ weight.T + bias",
     write: (b, x, weight, bias) => [b.op("Gemm", [x, b.cast(weight, "float"), bias], { transB: int(1) })],
+  },
+  linear_q: {
+    doc: "y = x @ dequantized weight.T + bias, x rounded to int8 in blocks of 32 along K: q = round(x * 127 / max), x = q * (max / 127)",
+    write: (b, x, weight, blockScale, bias) => [
+      b.op("Gemm", [roundedRows(b, x), b.dequantize(weight, blockScale), bias], { transB: int(1) }),
+    ],
   },
   gelu_mul: {
     doc: "y = gelu_tanh(gate) * x",
@@ -67,6 +81,24 @@ const bodies: Record<FunctionName, { doc: string; write: BodyWriter }> = {
     },
   },
 };
+
+/** x as int8 with a scale for every 32 of a row would hold it. */
+function roundedRows(b: Body, x: string): string {
+  const block = b.ints(blockSize);
+  const width = b.dim(x, 1);
+  const missing = b.op("Mod", [b.sub(b.ints(0), width), block]);
+  const padded = b.op("Pad", [x, b.concat(0, b.ints(0, 0, 0), missing), b.float(0)]);
+  const blocks = b.reshape(padded, b.ints(0, -1), block);
+  const max = b.op("ReduceMax", [b.op("Abs", [blocks]), b.ints(-1)]);
+  const isZero = b.op("Less", [max, b.float(smallestMax)]);
+  const factor = b.op("Where", [isZero, b.float(0), b.div(b.float(127), max)]);
+  const q = b.op("Round", [b.mul(blocks, factor)]);
+  const flat = b.reshape(b.mul(q, b.div(max, b.float(127))), b.ints(0, -1));
+  return b.slice(flat, 1, b.ints(0), width);
+}
+
+/** A block whose largest magnitude is below this is zero: 127 / max would not be finite. */
+const smallestMax = 1e-36;
 
 function causalConv1d(b: Body, x: string, weight: string, bias: string, state: string): string[] {
   const inputs = b.concat(0, state, x);

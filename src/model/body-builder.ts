@@ -1,6 +1,7 @@
 // Body: writes the body of one ONNX function, one method call per node. Values are strings, named after the operator
 // that made them; a value costs a node, so hold on to one that is needed twice.
 import { AttributeType, DataType, type AttributeProto, type GraphProto, type NodeProto } from "./onnx.ts";
+import { blockSize } from "./weights.ts";
 
 /** Attributes of a node by name. */
 export type Attributes = Readonly<Record<string, AttributeProto>>;
@@ -65,6 +66,9 @@ export class Body {
   intAttribute = (name: string) => this.unsqueeze(this.op("Constant", [], { value_int: intOf(name) }), 0);
 
   cast = (x: string, to: keyof typeof DataType) => this.op("Cast", [x], { to: int(DataType[to]) });
+  /** Integers times the scale of their block along the last of two axes. */
+  dequantize = (x: string, scale: string) =>
+    this.op("DequantizeLinear", [x, scale], { axis: int(1), block_size: int(blockSize) });
   concat = (axis: number, ...parts: string[]) => this.op("Concat", parts, { axis: int(axis) });
   unsqueeze = (x: string, ...axes: number[]) => this.op("Unsqueeze", [x, this.ints(...axes)]);
   transpose = (x: string, ...perm: number[]) => this.op("Transpose", [x], { perm: ints(...perm) });

@@ -5,7 +5,7 @@ import { functionBody, opset } from "./bodies.ts";
 import { float, int, node, type Attributes } from "./body-builder.ts";
 import type { Config } from "./config.ts";
 import { functionNames, signatures, type FunctionSignature, type OperatorName } from "./functions.ts";
-import { domain, domainOf, domainVersion, weightsFile, type StoredTensor } from "./graph.ts";
+import { domain, domainOf, domainVersion, weightDataTypes, weightsFile, type StoredTensor } from "./graph.ts";
 import {
   DataLocation,
   DataType,
@@ -16,13 +16,15 @@ import {
   type ValueInfoProto,
 } from "./onnx.ts";
 import { stateLayout, type KvDtype } from "./state.ts";
-import { weightSpecs, type WeightSpec } from "./weights.ts";
+import { scaleName, storedSpecs, weightSpecs, type Format, type StoredSpec } from "./weights.ts";
 
 /** What a graph depends on besides its Config. */
 export interface GraphOptions {
   /** What keys and values are rounded to. */
   kv: KvDtype;
-  /** Where each of `weightSpecs(config)` lies in weights.safetensors, and as what. */
+  /** What the matrices are stored in. */
+  format: Format;
+  /** Where each of the format's tensors lies in weights.safetensors, and as what. */
   weights: (name: string) => StoredTensor;
 }
 
@@ -31,7 +33,7 @@ const kvDataType = { f32: DataType.float, bf16: DataType.bfloat16 } as const sat
 
 /** The ONNX model of a Config: inputs `tokens`, `pos` and the states; outputs `logits` and `{state}.out`. */
 export function buildGraph(config: Config, options: GraphOptions): ModelProto {
-  const nodes = calls(config, options.kv);
+  const nodes = calls(config, options);
   const states = stateLayout(config, options.kv).entries;
   const state = (suffix: string) => states.map(({ name, shape }) => tensorValue(name + suffix, DataType.float, shape));
   const used = new Set(nodes.map((each) => each.opType));
@@ -41,7 +43,9 @@ export function buildGraph(config: Config, options: GraphOptions): ModelProto {
     graph: {
       node: nodes,
       name: "griffin",
-      initializer: weightSpecs(config).map((spec) => initializer(spec, options.weights(spec.name))),
+      initializer: weightSpecs(config)
+        .flatMap((spec) => storedSpecs(spec, options.format))
+        .map((spec) => initializer(spec, options.weights(spec.name))),
       input: [tokenValue("tokens"), tokenValue("pos"), ...state("")],
       output: [tensorValue("logits", DataType.float, ["T", config.vocabSize]), ...state(".out")],
     },
@@ -55,16 +59,16 @@ export function buildGraph(config: Config, options: GraphOptions): ModelProto {
 
 const tokenValue = (name: string): ValueInfoProto => tensorValue(name, DataType.int32, ["T"]);
 
-function initializer(spec: WeightSpec, stored: StoredTensor): TensorProto {
-  if (stored.shape.join() !== spec.shape.join() || (stored.dtype === "bf16" && !spec.matrix)) {
+function initializer(spec: StoredSpec, stored: StoredTensor): TensorProto {
+  if (stored.shape.join() !== spec.shape.join() || stored.dtype !== spec.dtype) {
     throw new GriffinError(
       "invalid_checkpoint",
-      `${spec.name} must be [${spec.shape.join(", ")}]${spec.matrix ? "" : " of f32"}, got [${stored.shape.join(", ")}] of ${stored.dtype}.`,
+      `${spec.name} must be [${spec.shape.join(", ")}] of ${spec.dtype}, got [${stored.shape.join(", ")}] of ${stored.dtype}.`,
     );
   }
   return {
     dims: [...spec.shape],
-    dataType: kvDataType[stored.dtype],
+    dataType: weightDataTypes[stored.dtype],
     name: spec.name,
     externalData: [
       { key: "location", value: weightsFile },
@@ -76,7 +80,7 @@ function initializer(spec: WeightSpec, stored: StoredTensor): TensorProto {
 }
 
 /** All nodes, in execution order. */
-function calls(config: Config, kv: KvDtype): NodeProto[] {
+function calls(config: Config, { kv, format }: GraphOptions): NodeProto[] {
   const nodes: NodeProto[] = [];
   /** Adds a call; output 0 is named `y` or else as the node, the states as their inputs + `.out`. */
   const call = (
@@ -96,8 +100,13 @@ function calls(config: Config, kv: KvDtype): NodeProto[] {
   };
   const norm = (name: string, x: string) =>
     call("rms_norm", name, [x, `${name}.weight`], { epsilon: float(config.rmsNormEpsilon) });
+  const isNarrow = format === "int8" || format === "int4";
+  /** A matrix as an operand: by itself, or with its scales. */
+  const matrix = (name: string) => (isNarrow ? [name, scaleName(name)] : [name]);
+  const multiply = (name: string, x: string, weight: string, bias: string[], y = name) =>
+    call(isNarrow ? "linear_q" : "linear", name, [x, ...matrix(weight), ...bias], {}, y);
   const linear = (name: string, x: string, weights: string, bias = true) =>
-    call("linear", name, [x, `${weights}.weight`, ...(bias ? [`${weights}.bias`] : [])]);
+    multiply(name, x, `${weights}.weight`, bias ? [`${weights}.bias`] : []);
   /** Of the MLP and of the recurrent block alike, as Hugging Face's `hidden_activation` is. */
   const gated = config.activation === "silu" ? "silu_mul" : "gelu_mul";
 
@@ -140,7 +149,8 @@ function calls(config: Config, kv: KvDtype): NodeProto[] {
     return linear(`${name}.down_proj`, call(gated, `${name}.gated`, [gate, up]), `${weights}.down_proj`);
   };
 
-  let x = call("embed", "embed", ["tokens", "embed_tokens.weight"], { scale: float(config.embedScale) });
+  const embed = isNarrow ? "embed_q" : "embed";
+  let x = call(embed, "embed", ["tokens", ...matrix("embed_tokens.weight")], { scale: float(config.embedScale) });
   config.blockTypes.forEach((type, i) => {
     const layer = `layers.${i}`;
     const temporal = type === "recurrent" ? recurrent : attention;
@@ -149,7 +159,7 @@ function calls(config: Config, kv: KvDtype): NodeProto[] {
   });
   const head = config.tied ? "embed_tokens.weight" : "lm_head.weight";
   const capped = config.logitsSoftCap !== null;
-  const logits = call("linear", "head", [norm("final_norm", x), head], {}, capped ? "head" : "logits");
+  const logits = multiply("head", norm("final_norm", x), head, [], capped ? "head" : "logits");
   if (config.logitsSoftCap !== null)
     call("soft_cap", "soft_cap", [logits], { cap: float(config.logitsSoftCap) }, "logits");
   return nodes;

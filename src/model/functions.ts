@@ -3,12 +3,15 @@
 //
 // Axes: T tokens · D width · R lru_width · E MLP width · N query heads · H head dim · B gate blocks
 //       C key/value width (kv heads · H) · W attention window · V vocabulary · K, M in- and outputs of a linear
+//       G blocks of 32 along the rows of a quantised matrix
 import { GriffinError } from "../errors.ts";
 
 export const functionNames = [
   "embed",
+  "embed_q",
   "rms_norm",
   "linear",
+  "linear_q",
   "gelu_mul",
   "silu_mul",
   "causal_conv1d",
@@ -49,6 +52,14 @@ export const signatures = {
     rowWise: true,
     axes: { tokens: ["T"], table: ["V", "D"], y: ["T", "D"] },
   },
+  /** table is int8 or int4; every 32 values of a row, the last ones fewer, share a scale. */
+  embed_q: {
+    inputs: ["tokens", "table", "block_scale"],
+    outputs: ["y"],
+    attributes: ["scale"],
+    rowWise: true,
+    axes: { tokens: ["T"], table: ["V", "D"], block_scale: ["V", "G"], y: ["T", "D"] },
+  },
   rms_norm: {
     inputs: ["x", "weight"],
     outputs: ["y"],
@@ -64,6 +75,15 @@ export const signatures = {
     attributes: [],
     rowWise: true,
     axes: { x: ["T", "K"], weight: ["M", "K"], bias: ["M"], y: ["T", "M"] },
+  },
+  /** weight as embed_q's table; x is rounded to int8 in blocks of 32 first, which is part of the function. */
+  linear_q: {
+    inputs: ["x", "weight", "block_scale", "bias"],
+    optional: ["bias"],
+    outputs: ["y"],
+    attributes: [],
+    rowWise: true,
+    axes: { x: ["T", "K"], weight: ["M", "K"], block_scale: ["M", "G"], bias: ["M"], y: ["T", "M"] },
   },
   gelu_mul: {
     inputs: ["gate", "x"],

@@ -11,6 +11,7 @@ import {
   type TensorProto,
   type ValueInfoProto,
 } from "./onnx.ts";
+import { tensorBytes, type ElementType } from "./weights.ts";
 
 /** The domain of our functions, and the version of them that this code knows. */
 export const domain = "griffin";
@@ -37,9 +38,9 @@ export interface GraphNode {
   attributes: Readonly<Record<string, number>>;
 }
 
-/** Where the elements of one tensor lie in `weights.safetensors`: row-major, little-endian. */
+/** Where the elements of one tensor lie in `weights.safetensors`: row-major, little-endian, int4 two a byte. */
 export interface StoredTensor {
-  dtype: "f32" | "bf16";
+  dtype: ElementType;
   shape: readonly number[];
   /** From the start of the file. */
   offsetBytes: number;
@@ -145,18 +146,32 @@ function readValue(proto: ValueInfoProto): GraphValue {
   return fail("unsupported", where, `element type ${tensor.elemType} is neither float nor int32`);
 }
 
+/** ONNX's element types of weights. */
+export const weightDataTypes = {
+  f32: DataType.float,
+  bf16: DataType.bfloat16,
+  i8: DataType.int8,
+  i4: DataType.int4,
+} as const satisfies Record<ElementType, number>;
+
+const elementTypes = new Map<number, ElementType>(
+  Object.entries(weightDataTypes).map(([dtype, dataType]) => [dataType, dtype as ElementType]),
+);
+
 function readTensor(proto: TensorProto): StoredTensor {
   const where = `Weight "${proto.name ?? ""}"`;
   const shape = proto.dims ?? [];
-  const dtype = proto.dataType === DataType.float ? "f32" : proto.dataType === DataType.bfloat16 ? "bf16" : undefined;
-  if (dtype === undefined) fail("unsupported", where, `element type ${proto.dataType} is neither float nor bfloat16`);
+  const dtype = elementTypes.get(proto.dataType ?? 0);
+  if (dtype === undefined) {
+    fail("unsupported", where, `element type ${proto.dataType} is none of float, bfloat16, int8, int4`);
+  }
   const external = new Map((proto.externalData ?? []).map(({ key, value }) => [key, value]));
   if (proto.dataLocation !== DataLocation.external || external.get("location") !== weightsFile) {
     fail("unsupported", where, `must lie in ${weightsFile}`);
   }
   const offsetBytes = Number(external.get("offset") ?? NaN);
   const lengthBytes = Number(external.get("length") ?? NaN);
-  const expected = shape.reduce((product, dim) => product * dim, dtype === "f32" ? 4 : 2);
+  const expected = tensorBytes(dtype, shape);
   if (!Number.isSafeInteger(offsetBytes) || offsetBytes < 0 || lengthBytes !== expected) {
     const got = `offset ${external.get("offset")} and length ${external.get("length")}`;
     fail("invalid_graph", where, `[${shape.join(", ")}] of ${dtype} is ${expected} bytes, got ${got}`);

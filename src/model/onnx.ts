@@ -85,7 +85,16 @@ export interface TensorProto extends Proto<"TensorProto"> {}
 export interface ValueInfoProto extends Proto<"ValueInfoProto"> {}
 
 /** TensorProto.DataType: the element types our graphs use. */
-export const DataType = { float: 1, int32: 6, int64: 7, bool: 9, double: 11, bfloat16: 16 } as const;
+export const DataType = {
+  float: 1,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  double: 11,
+  bfloat16: 16,
+  int4: 22,
+} as const;
 /** AttributeProto.AttributeType */
 export const AttributeType = { float: 1, int: 2, string: 3, tensor: 4, graph: 5, floats: 6, ints: 7 } as const;
 /** TensorProto.DataLocation */

@@ -9,16 +9,19 @@ import { build } from "esbuild";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fingerprints } from "../parity/fingerprint.ts";
-import { formats } from "../parity/models.ts";
+import { formats } from "../../src/model/weights.ts";
 
 /** What page.ts puts there. */
-declare const griffin: { pageFingerprint(format: string): Promise<string>; reply(message: string): Promise<string> };
+declare const griffin: {
+  pageFingerprint(format: string, isPlain: boolean): Promise<string>;
+  reply(message: string): Promise<string>;
+};
 
 const root = path.resolve(import.meta.dirname, "../..");
 const executablePath = "/usr/bin/chromium";
 const types: Record<string, string> = { ".wasm": "application/wasm", ".js": "text/javascript", ".html": "text/html" };
 
-/** The page, its script, griffin.wasm and the pocket folder. */
+/** The page, its script, the kernels and the pocket folder. */
 async function serve(): Promise<Server> {
   const { outputFiles } = await build({
     entryPoints: [path.join(root, "test/browser/page.ts")],
@@ -33,7 +36,7 @@ async function serve(): Promise<Server> {
     const answer = async () => {
       if (name === "/") return Buffer.from('<!doctype html><script type="module" src="/page.js"></script>');
       if (name === "/page.js") return script;
-      if (name === "/griffin.wasm") return readFile(path.join(root, "dist/griffin.wasm"));
+      if (/^\/griffin(-relaxed)?\.wasm$/.test(name)) return readFile(path.join(root, "dist", name));
       if (/^\/pocket\/[\w.]+$/.test(name)) return readFile(path.join(root, "models", name));
       throw new Error(`no ${name}`);
     };
@@ -67,7 +70,13 @@ describe.skipIf(!existsSync(executablePath))("in chromium", () => {
   });
 
   it.each(formats)("the logits of pocket are the same bits as everywhere, in %s", async (format) => {
-    expect(await page.evaluate((name) => griffin.pageFingerprint(name), format)).toBe(fingerprints[format]);
+    for (const isPlain of [true, false]) {
+      const got = await page.evaluate(([name, plain]) => griffin.pageFingerprint(name, plain), [
+        format,
+        isPlain,
+      ] as const);
+      expect(got).toBe(fingerprints[format]);
+    }
   });
 
   it("the engine replies", async () => {

@@ -1,6 +1,8 @@
 // What test/browser loads into a page: the engine and the fingerprint, put where the test can call them.
 import { EdgeEngine } from "../../src/engine/edge.ts";
+import { supportsRelaxedSimd } from "../../src/engine/relaxed-simd.ts";
 import { renderPrompt } from "../../src/model/chat-template.ts";
+import type { Format } from "../../src/model/weights.ts";
 import { fingerprint } from "../parity/fingerprint.ts";
 
 const get = async (path: string) => {
@@ -8,11 +10,12 @@ const get = async (path: string) => {
   if (!response.ok || response.body === null) throw new Error(`${path}: status ${response.status}`);
   return response;
 };
-const kernelModule = () => WebAssembly.compileStreaming(fetch("/griffin.wasm"));
+const kernelModule = (isPlain = !supportsRelaxedSimd()) =>
+  WebAssembly.compileStreaming(fetch(isPlain ? "/griffin.wasm" : "/griffin-relaxed.wasm"));
 
 /** The fingerprint of pocket in a format. */
-async function pageFingerprint(format: "f32" | "bf16"): Promise<string> {
-  return fingerprint(await kernelModule(), async (file) => (await get(`/pocket/${file}`)).bytes(), format);
+async function pageFingerprint(format: Format, isPlain: boolean): Promise<string> {
+  return fingerprint(await kernelModule(isPlain), async (file) => (await get(`/pocket/${file}`)).bytes(), format);
 }
 
 /** Pocket's reply to a message, from the built checkpoint. */

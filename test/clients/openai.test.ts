@@ -431,7 +431,7 @@ describe("the log", () => {
     for (const turn of turns) {
       expect(turn).toMatchObject({
         model: "pocket",
-        object: expect.stringMatching(/^(conversation|prefix)\/[a-z2-7]{32}$/),
+        object: expect.stringMatching(/^[0-9a-f]{64}$/),
       });
       expect(turn["completion_tokens"]).toBeGreaterThan(0);
       expect(turn["ms"]).toBeGreaterThanOrEqual(0);
@@ -441,6 +441,9 @@ describe("the log", () => {
     for (const request of requests) {
       expect(request).toMatchObject({ request: expect.stringMatching(/^req_/), status: expect.any(Number) });
     }
+    expect(requests.some(({ object }) => turns.some((turn) => turn["object"] === object))).toBe(true);
     for (const said of ["Ada", "fox", "story", "name is"]) expect(server.log()).not.toContain(said);
+    // Whoever knows the name of an object may read what is in it.
+    expect(server.log()).not.toMatch(/(conversation|prefix)\/[a-z2-7]|(conv|resp)_[a-z2-7]/);
   });
 });

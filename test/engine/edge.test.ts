@@ -161,7 +161,10 @@ describe("a kernel that traps", () => {
     const index = await readFile(path.resolve(import.meta.dirname, "../../wasm/index.ts"), "utf8");
     const trap = "export function soft_cap(y: usize, x: usize, n: i32, cap: f32): void { unreachable(); }";
     const source = index.replace('export * from "./soft_cap";', trap);
-    const engine = await EdgeEngine.load(await WebAssembly.compile(await compile("trap.ts", source)), opener(folder));
+    const engine = await EdgeEngine.load(
+      await WebAssembly.compile(await compile("trap.ts", "plain", source)),
+      opener(folder),
+    );
     await expect(reply(engine, { tokens: ask("Hi.") })).rejects.toMatchObject({ code: "internal" });
     expect(engine.isBroken).toBe(true);
     expect(pocket.isBroken).toBe(false);

@@ -4,7 +4,7 @@ import type { BlockType, Config } from "../../src/model/config.ts";
 import { readGraph, type StoredTensor } from "../../src/model/graph.ts";
 import { decodeModel, encodeModel, type GraphProto, type ModelProto, type NodeProto } from "../../src/model/onnx.ts";
 import { stateLayout } from "../../src/model/state.ts";
-import { weightSpecs } from "../../src/model/weights.ts";
+import { storedSpecs, tensorBytes, weightSpecs, type Format } from "../../src/model/weights.ts";
 import { randomModels } from "../reference/random-model.ts";
 
 const base = randomModels.two_kv_heads.config; // R A R A
@@ -29,20 +29,19 @@ function recurrentGemma(size: "2b" | "9b"): Config {
 }
 
 /** A place for every weight, one after another from byte 4096; matrices in `format`. */
-function placed(config: Config, format: "f32" | "bf16"): (name: string) => StoredTensor {
+function placed(config: Config, format: Format): (name: string) => StoredTensor {
   let offsetBytes = 4096;
   const tensors = new Map<string, StoredTensor>();
-  for (const { name, shape, matrix } of weightSpecs(config)) {
-    const dtype = matrix ? format : "f32";
-    const lengthBytes = shape.reduce((a, b) => a * b, dtype === "f32" ? 4 : 2);
+  for (const { name, dtype, shape } of weightSpecs(config).flatMap((spec) => storedSpecs(spec, format))) {
+    const lengthBytes = tensorBytes(dtype, shape);
     tensors.set(name, { dtype, shape, offsetBytes, lengthBytes });
     offsetBytes += lengthBytes;
   }
   return (name) => tensors.get(name)!;
 }
 
-const build = (config: Config, format: "f32" | "bf16" = "f32") =>
-  buildGraph(config, { kv: format, weights: placed(config, format) });
+const build = (config: Config, format: Format = "f32") =>
+  buildGraph(config, { kv: format === "f32" ? "f32" : "bf16", format, weights: placed(config, format) });
 const inputsOf = (node: string, config: Config) =>
   readGraph(build(config)).nodes.find(({ name }) => name === node)?.inputs;
 const operators = (config: Config) => new Set(readGraph(build(config)).nodes.map(({ operator }) => operator));
@@ -145,7 +144,11 @@ describe("buildGraph", () => {
   it("refuses weights of the wrong shape, and vectors that are not f32", () => {
     const weights = placed(base, "f32");
     const changed = (target: string, change: Partial<StoredTensor>) => () =>
-      buildGraph(base, { kv: "f32", weights: (name) => ({ ...weights(name), ...(name === target && change) }) });
+      buildGraph(base, {
+        kv: "f32",
+        format: "f32",
+        weights: (name) => ({ ...weights(name), ...(name === target && change) }),
+      });
     const code = "invalid_checkpoint";
     expect(changed("final_norm.weight", { shape: [35] })).toThrowError(expect.objectContaining({ code }));
     expect(changed("final_norm.weight", { dtype: "bf16" })).toThrowError(/final_norm\.weight must be \[36\] of f32/);

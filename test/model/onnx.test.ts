@@ -20,6 +20,7 @@ const specs = new Map(weightSpecs(config).map((spec) => [spec.name, spec]));
 const graphBytes = encodeModel(
   buildGraph(config, {
     kv: "f32",
+    format: "f32",
     weights: (name) => {
       const shape = specs.get(name)!.shape;
       return { dtype: "f32", shape, offsetBytes: 1024, lengthBytes: shape.reduce((a, b) => a * b, 4) };

@@ -1,13 +1,15 @@
 // The fingerprint of pocket: the SHA-256 of its logits over 64 fixed tokens, one literal per format, the same in Node, in
 // workerd and in chromium. Runs in all three: conversion, engine and state go through it, nothing of Node does.
 import { convert } from "../../src/checkpoint/convert.ts";
-import type { Format } from "../../src/checkpoint/manifest.ts";
+import type { Format } from "../../src/model/weights.ts";
 import { EdgeEngine } from "../../src/engine/edge.ts";
 import { opener, source, target, type Folder } from "../checkpoint/folders.ts";
 
 export const fingerprints: Record<Format, string> = {
   f32: "176f8b8c2fde9952f4862fdd8fbf9fd069400715b6ce18c679b7a396251e709d",
   bf16: "176f8b8c2fde9952f4862fdd8fbf9fd069400715b6ce18c679b7a396251e709d",
+  int8: "4aaa16e9fe3cc1cf36f938a829df3e19a7d51dc7e6b42b62d71047fd59993268",
+  int4: "f20c67bc33e485e5e15d3b21c5df8aa8aea29660aab94de7daada74b073486cb",
 };
 
 const sourceFiles = ["config.json", "model.safetensors", "tokenizer.json"];

@@ -1,11 +1,11 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { EdgeEngine } from "../../src/engine/edge.ts";
 import { goldenNames, likeliestTokens, readGolden } from "../reference/golden.ts";
-import { checkpointOf, engineOf, entriesOf, formats, maxDifference, reply, score } from "./models.ts";
+import { checkpointOf, engineOf, entriesOf, exactFormats, maxDifference, reply, score } from "./models.ts";
 
 const tolerance = 1e-4;
 
-describe.each(goldenNames.flatMap((name) => formats.map((format) => [name, format] as const)))(
+describe.each(goldenNames.flatMap((name) => exactFormats.map((format) => [name, format] as const)))(
   "golden %s in %s",
   (name, format) => {
     const golden = readGolden(name);
@@ -44,7 +44,7 @@ describe.each(goldenNames.flatMap((name) => formats.map((format) => [name, forma
   },
 );
 
-describe.each(formats)("pocket in %s", (format) => {
+describe.each(exactFormats)("pocket in %s", (format) => {
   const golden = readGolden("pocket");
 
   it("has the reference's logits at every position of a dialogue", async () => {

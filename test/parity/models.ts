@@ -4,10 +4,10 @@ import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { convert } from "../../src/checkpoint/convert.ts";
-import type { Format } from "../../src/checkpoint/manifest.ts";
 import { folderSource } from "../../src/cli/files.ts";
 import { EdgeEngine, type EdgeOptions } from "../../src/engine/edge.ts";
 import type { Config } from "../../src/model/config.ts";
+import type { Format } from "../../src/model/weights.ts";
 import { entryValues, type KvDtype, type State } from "../../src/model/state.ts";
 import { build } from "../../wasm/build.ts";
 import { opener, target, type Folder } from "../checkpoint/folders.ts";
@@ -20,7 +20,8 @@ import {
   type RandomModelName,
 } from "../reference/random-model.ts";
 
-export const formats = ["f32", "bf16"] as const satisfies Format[];
+/** Formats that hold a bf16 model exactly, so that it can be compared with the reference. */
+export const exactFormats = ["f32", "bf16"] as const satisfies Format[];
 
 /** A model of ours to test with: its checkpoint in memory, and tokens that go round its window twice. */
 export function testModel(name: TestModelName) {
@@ -70,14 +71,19 @@ const testModels = {
   silu_uncapped_unscaled: ["silu_uncapped_unscaled", "f32", "f32"],
   attention_bias: ["attention_bias", "bf16", "f32"],
   odd_sizes: ["odd_sizes", "f32", "f32"],
+  "wide in int8": ["wide", "int8", "f32"],
+  "wide in int4": ["wide", "int4", "f32"],
+  "four_kv_heads_untied in int4": ["four_kv_heads_untied", "int4", "bf16"],
+  "odd_sizes in int8": ["odd_sizes", "int8", "f32"],
   "wide with a bf16 window": ["wide", "f32", "bf16"],
   "two_kv_heads with a bf16 window": ["two_kv_heads", "bf16", "bf16"],
 } as const satisfies Record<string, readonly [GoldenName | RandomModelName, Format, KvDtype]>;
 export type TestModelName = keyof typeof testModels;
 export const testModelNames = Object.keys(testModels) as TestModelName[];
 
-/** griffin.wasm, built first where it is older than its sources. */
-export const kernelModule = await WebAssembly.compile(await readFile(await build()));
+/** The modules, built first where they are older than their sources. Tests run the one that hosts choose. */
+export const plainModule = await WebAssembly.compile(await readFile(await build("plain")));
+export const kernelModule = await WebAssembly.compile(await readFile(await build("relaxed")));
 
 /** A Hugging Face folder on disk, converted. */
 export async function checkpointOf(huggingFaceFolder: string, format: Format, kv: KvDtype = "f32"): Promise<Folder> {

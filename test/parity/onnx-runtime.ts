@@ -49,7 +49,7 @@ export function checkpointBytes(
     const tensor = stored.get(name)!;
     return { ...tensor, offsetBytes: start + tensor.offsetBytes };
   };
-  return { graph: encodeModel(buildGraph(config, { kv, weights })), weights: Buffer.concat([head, ...data]) };
+  return { graph: encodeModel(buildGraph(config, { kv, format, weights })), weights: Buffer.concat([head, ...data]) };
 }
 
 /** Values as stored: only the convolution differs from Hugging Face, [R, 1, 4] there and [4, R] here. */

@@ -69,6 +69,34 @@ export function linear(
   return y;
 }
 
+/** What int8 or int4 with a scale for every 32 of a row of `columns` stands for. */
+export function dequantize(q: Numbers, scales: Numbers, columns: number): Float64Array {
+  const blocks = Math.ceil(columns / 32);
+  return Float64Array.from(q, (value, i) => {
+    const row = Math.floor(i / columns);
+    return value * scales[row * blocks + Math.floor((i - row * columns) / 32)]!;
+  });
+}
+
+/** Rows rounded to int8 in blocks of 32, and what they then stand for: the roundings are those of f32. [T, K] → [T, K] */
+export function round_rows(x: Numbers, { T, K }: { T: number; K: number }): Float64Array {
+  const rounded = new Float64Array(T * K);
+  for (let t = 0; t < T; t++) {
+    for (let from = 0; from < K; from += 32) {
+      const block = Array.from({ length: Math.min(32, K - from) }, (_, i) => x[t * K + from + i]!);
+      const max = Math.max(...block.map(Math.abs));
+      const factor = max < 1e-36 ? 0 : Math.fround(127 / max);
+      block.forEach((value, i) => {
+        const scaled = Math.fround(value * factor);
+        const floor = Math.floor(scaled);
+        const isUp = scaled - floor > 0.5 || (scaled - floor === 0.5 && floor % 2 !== 0);
+        rounded[t * K + from + i] = (floor + (isUp ? 1 : 0)) * Math.fround(max / 127);
+      });
+    }
+  }
+  return rounded;
+}
+
 /** y = gelu_tanh(gate) · x, element by element. */
 export function gelu_mul(gate: Numbers, x: Numbers): Float64Array {
   return Float64Array.from(gate, (g, i) => gelu_tanh(g) * x[i]!);

@@ -23,14 +23,23 @@ export type KernelName =
   | "causal_conv1d"
   | "embed_bf16"
   | "embed_f32"
+  | "embed_i4"
+  | "embed_i8"
   | "gelu_mul"
   | "linear_bf16"
   | "linear_f32"
+  | "linear_i4"
+  | "linear_i8"
+  | "linear_q_scratch"
   | "local_attention_bf16"
   | "local_attention_f32"
   | "local_attention_scratch"
   | "pack_bf16"
   | "pack_f32"
+  | "pack_i4"
+  | "pack_i8"
+  | "pack_scales_i4"
+  | "pack_scales_i8"
   | "rg_lru"
   | "rms_norm"
   | "rope_angles"
@@ -44,8 +53,13 @@ export function instantiate<Name extends string>(bytes: BufferSource): Record<Na
   return exports as Record<Name, Kernel> & Host;
 }
 
-/** The exports of dist/griffin.wasm, compiled first where it is older than its sources. */
-export const kernels = instantiate<KernelName>(await readFile(await build()));
+/** Both modules, compiled first where they are older than their sources. */
+export const builds = {
+  plain: instantiate<KernelName>(await readFile(await build("plain"))),
+  relaxed: instantiate<KernelName>(await readFile(await build("relaxed"))),
+};
+/** Kernels that use no relaxed instruction are the same in both. */
+export const kernels = builds.plain;
 
 /** How far a kernel may be from the float64 loop: |got − want| ≤ relative · |want| + absolute. */
 export interface Tolerance {
@@ -64,6 +78,12 @@ export const tolerances = {
   block_diagonal: { relative: 0, absolute: 2e-6 },
   // nine roundings of at most 5 in magnitude, which may cancel
   causal_conv1d: { relative: 0, absolute: 1e-6 },
+  // two roundings
+  embed_i4: { relative: 2 * halfUlp, absolute: 0 },
+  embed_i8: { relative: 2 * halfUlp, absolute: 0 },
+  // integers are exact; 80 sums of blocks that add up to about 1
+  linear_i4: { relative: 0, absolute: 3e-6 },
+  linear_i8: { relative: 0, absolute: 3e-6 },
   // one rounding
   embed_bf16: { relative: halfUlp, absolute: 0 },
   embed_f32: { relative: halfUlp, absolute: 0 },
@@ -109,12 +129,12 @@ export class Operands {
   }
 
   /** An operand that the kernel only reads. */
-  input(values: Float32Array | Int32Array | Uint16Array): Operand {
+  input(values: Float32Array | Int32Array | Uint16Array | Uint8Array): Operand {
     return this.#place(values, true);
   }
 
   /** An operand that the kernel reads and overwrites: a state, or an input that is also the output. */
-  inOut(values: Float32Array | Int32Array | Uint16Array): Operand {
+  inOut(values: Float32Array | Int32Array | Uint16Array | Uint8Array): Operand {
     return this.#place(values, false);
   }
 
@@ -141,7 +161,7 @@ export class Operands {
     }
   }
 
-  #place(values: Float32Array | Int32Array | Uint16Array, readOnly: boolean): Operand {
+  #place(values: Float32Array | Int32Array | Uint16Array | Uint8Array, readOnly: boolean): Operand {
     const { memory } = this.#host;
     const source = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     const ptr = Math.ceil((this.#endPtr + guardBytes) / 16) * 16;

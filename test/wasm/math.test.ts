@@ -18,7 +18,7 @@ const probe = `
     }`,
     )
     .join("\n")}`;
-const probes = instantiate<Name>(await compile("math_probe.ts", probe));
+const probes = instantiate<Name>(await compile("math_probe.ts", "plain", probe));
 
 function evaluate(name: Name, xs: Float32Array): Float32Array {
   const padded = new Float32Array(Math.ceil(xs.length / 4) * 4);

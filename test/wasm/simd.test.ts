@@ -15,7 +15,7 @@ const probe = `
   export function sum(xPtr: usize): f32 {
     return simd.sum_lanes(v128.load(xPtr));
   }`;
-const probes = instantiate<"copy" | "load" | "sum">(await compile("simd_probe.ts", probe));
+const probes = instantiate<"copy" | "load" | "sum">(await compile("simd_probe.ts", "plain", probe));
 
 const values = Float32Array.of(1.5, -2.5, 3.5, -4.5);
 

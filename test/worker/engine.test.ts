@@ -1,11 +1,13 @@
 // The engine in real workerd: the module precompiled, the models as static assets.
 import { env } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
-import kernelModule from "../../dist/griffin.wasm";
+import plainModule from "../../dist/griffin.wasm";
+import kernelModule from "../../dist/griffin-relaxed.wasm";
 import { EdgeEngine } from "../../src/engine/edge.ts";
 import { GriffinError } from "../../src/errors.ts";
 import { renderPrompt } from "../../src/model/chat-template.ts";
 import type { State } from "../../src/model/state.ts";
+import { formats } from "../../src/model/weights.ts";
 import { fingerprint, fingerprints } from "../parity/fingerprint.ts";
 
 async function asset(name: string): Promise<Response> {
@@ -21,9 +23,11 @@ async function openAsset(name: string): Promise<ReadableStream<Uint8Array>> {
 }
 
 describe("the logits of pocket in workerd", () => {
-  it.each(["f32", "bf16"] as const)("are the same bits as everywhere, in %s", async (format) => {
+  it.each(formats)("are the same bits as everywhere, in %s", async (format) => {
     const read = async (file: string) => (await asset(file)).bytes();
-    expect(await fingerprint(kernelModule, read, format)).toBe(fingerprints[format]);
+    for (const module of [plainModule, kernelModule]) {
+      expect(await fingerprint(module, read, format)).toBe(fingerprints[format]);
+    }
   });
 });
 

@@ -1,0 +1,140 @@
+// y[t, m] = Σ_b (Σ_k∈b q[t, k] · w[m, k]) · (scale[m, b] · scale[t, b]) + bias[m], b ascending in one chain from 0
+//
+// Shapes     x [T, K] f32, w [M, K] int8 from −63 to 63 or int4 from −8 to 7, with scales [M, blocks] f32, in panels of
+//            4 rows (quantized.ts), bias [M] f32 or pointer 0; y [T, M] f32; scratch of `linear_q_scratch(T, K)` bytes
+// Alignment  none needed
+// Aliasing   none
+// Tail       groups of four panels repeat their last one where fewer are left; outputs from M on are not stored
+// Tolerance  3e-6 absolute for sums around 1: integers are exact, each product and each sum of blocks is rounded once
+// Source     four streams of weights for one token, because memory is slower than arithmetic there; for many, a block of
+//            weights stays in registers while all tokens pass it
+import { add_block, block_dot, held_dot, held_weights, LOW_NIBBLES, ONES } from "./block_dot";
+import { block_bytes, blocks, offset_of, ROWS, weight_bytes, X_BYTES } from "./quantized";
+import { quantize_rows } from "./quantize_rows";
+import { load_lanes, mul_add, store_lanes } from "./simd";
+
+/** Multiplies every token by a matrix of int8; a token's bits do not depend on T. */
+export function linear_i8(
+  y: usize,
+  x: usize,
+  weight: usize,
+  bias: usize,
+  scratch: usize,
+  T: i32,
+  M: i32,
+  K: i32,
+): void {
+  linear<i8>(y, x, weight, bias, scratch, T, M, K);
+}
+
+/** Multiplies every token by a matrix of int4; a token's bits do not depend on T. */
+export function linear_i4(
+  y: usize,
+  x: usize,
+  weight: usize,
+  bias: usize,
+  scratch: usize,
+  T: i32,
+  M: i32,
+  K: i32,
+): void {
+  linear<u8>(y, x, weight, bias, scratch, T, M, K);
+}
+
+/** Bytes that T tokens need besides the operands: their activations, and four sums a token. */
+export function linear_q_scratch(T: i32, K: i32): i32 {
+  return T * (blocks(K) * X_BYTES + 16);
+}
+
+function linear<W>(y: usize, x: usize, weight: usize, bias: usize, scratch: usize, T: i32, M: i32, K: i32): void {
+  quantize_rows(scratch, x, T, K, offset_of<W>());
+  if (T == 1) one_token<W>(y, scratch, weight, bias, M, blocks(K));
+  else many_tokens<W>(y, scratch, weight, bias, T, M, blocks(K));
+}
+
+/** Walks four panels side by side: the processor then prefetches four streams. */
+function one_token<W>(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, M: i32, count: i32): void {
+  const ones = v128.load(ONES);
+  const low = v128.load(LOW_NIBBLES);
+  const panelBytes = <usize>(count * block_bytes<W>());
+  const lastPtr = weightPtr + panelBytes * <usize>((M - 1) / ROWS);
+  const xEnd = xPtr + <usize>(count * X_BYTES);
+  for (let m = 0; m < M; m += 4 * ROWS) {
+    let w0 = weightPtr;
+    let w1 = min(w0 + panelBytes, lastPtr);
+    let w2 = min(w1 + panelBytes, lastPtr);
+    let w3 = min(w2 + panelBytes, lastPtr);
+    let sum0 = f32x4.splat(0);
+    let sum1 = f32x4.splat(0);
+    let sum2 = f32x4.splat(0);
+    let sum3 = f32x4.splat(0);
+    for (let x = xPtr; x < xEnd; x += X_BYTES) {
+      const x0 = v128.load32_splat(x);
+      const x1 = v128.load32_splat(x, 4);
+      const x2 = v128.load32_splat(x, 8);
+      const x3 = v128.load32_splat(x, 12);
+      const x4 = v128.load32_splat(x, 16);
+      const x5 = v128.load32_splat(x, 20);
+      const x6 = v128.load32_splat(x, 24);
+      const x7 = v128.load32_splat(x, 28);
+      const scale = v128.load32_splat(x, 32);
+      const offset = v128.load32_splat(x, 36);
+      sum0 = add_block<W>(sum0, w0, block_dot<W>(w0, x0, x1, x2, x3, x4, x5, x6, x7, offset, ones, low), scale);
+      sum1 = add_block<W>(sum1, w1, block_dot<W>(w1, x0, x1, x2, x3, x4, x5, x6, x7, offset, ones, low), scale);
+      sum2 = add_block<W>(sum2, w2, block_dot<W>(w2, x0, x1, x2, x3, x4, x5, x6, x7, offset, ones, low), scale);
+      sum3 = add_block<W>(sum3, w3, block_dot<W>(w3, x0, x1, x2, x3, x4, x5, x6, x7, offset, ones, low), scale);
+      w0 += block_bytes<W>();
+      w1 += block_bytes<W>();
+      w2 += block_bytes<W>();
+      w3 += block_bytes<W>();
+    }
+    store_rows(yPtr, biasPtr, m, M, sum0);
+    if (m + 4 < M) store_rows(yPtr, biasPtr, m + 4, M, sum1);
+    if (m + 8 < M) store_rows(yPtr, biasPtr, m + 8, M, sum2);
+    if (m + 12 < M) store_rows(yPtr, biasPtr, m + 12, M, sum3);
+    weightPtr += panelBytes << 2;
+  }
+}
+
+/** Holds a block of one panel in registers while every token passes; sums wait in memory, which stays in cache. */
+function many_tokens<W>(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, T: i32, M: i32, count: i32): void {
+  const ones = v128.load(ONES);
+  const low = v128.load(LOW_NIBBLES);
+  const yBytes = (<usize>M) << 2;
+  const sumPtr = xPtr + <usize>(count * T * X_BYTES);
+  const sumEnd = sumPtr + ((<usize>T) << 4);
+  for (let m = 0; m < M; m += ROWS) {
+    memory.fill(sumPtr, 0, sumEnd - sumPtr);
+    let x = xPtr;
+    for (let b = 0; b < count; b++) {
+      const w0 = held_weights<W>(weightPtr, 0, low);
+      const w1 = held_weights<W>(weightPtr, 1, low);
+      const w2 = held_weights<W>(weightPtr, 2, low);
+      const w3 = held_weights<W>(weightPtr, 3, low);
+      const w4 = held_weights<W>(weightPtr, 4, low);
+      const w5 = held_weights<W>(weightPtr, 5, low);
+      const w6 = held_weights<W>(weightPtr, 6, low);
+      const w7 = held_weights<W>(weightPtr, 7, low);
+      const scales = v128.load(weightPtr, weight_bytes<W>());
+      for (let sum = sumPtr; sum < sumEnd; sum += 16) {
+        const dot = held_dot<W>(x, w0, w1, w2, w3, w4, w5, w6, w7, ones);
+        const scale = f32x4.mul(scales, v128.load32_splat(x, 32));
+        v128.store(sum, mul_add(v128.load(sum), f32x4.convert_i32x4_s(dot), scale));
+        x += X_BYTES;
+      }
+      weightPtr += block_bytes<W>();
+    }
+    let y = yPtr;
+    for (let sum = sumPtr; sum < sumEnd; sum += 16) {
+      store_rows(y, biasPtr, m, M, v128.load(sum));
+      y += yBytes;
+    }
+  }
+}
+
+/** Stores outputs m … m + 3 of one token, those below M, after adding the bias where there is one. */
+function store_rows(yPtr: usize, biasPtr: usize, m: i32, M: i32, sums: v128): void {
+  const offset = (<usize>m) << 2;
+  const y = biasPtr ? f32x4.add(sums, load_lanes(biasPtr + offset, M - m)) : sums;
+  store_lanes(yPtr + offset, y, M - m);
+}
