@@ -4,36 +4,36 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { parseSampling } from "../engine/sampling.ts";
-import { createSpelling } from "../engine/spelling.ts";
 import { GriffinError } from "../errors.ts";
-import type { ChatMessage } from "../model/chat-template.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { LiveTurn } from "./live-turn.ts";
-import { longestPrefix, type Prefix } from "./prefix.ts";
 import type {
   ConversationView,
-  TurnEvent,
+  ListedTurn,
   TurnListing,
   TurnOptions,
   TurnPage,
   TurnRequest,
   TurnView,
 } from "./protocol.ts";
-import { identityOf } from "./recall.ts";
+import { replay } from "./replay.ts";
 import { runTurn, samplingOf, type TurnHost } from "./run-turn.ts";
 import { hasStore, openStore, type Store, type TurnRow } from "./store.ts";
-import { tokenEvent } from "./token-event.ts";
 import { turnLine } from "./turn-log.ts";
-import { startedEvent, turnRow, viewOf } from "./view.ts";
+import { damagedTurn, startedEvent, turnRow, turnStep, viewOf } from "./view.ts";
 
 /** If the process dies, an alarm this much later finds what it left. */
 const recoverAfterMs = 10_000;
-/** An object that only stores prefixes forgets them all after this long, or once it has this many turns. */
-const prefixLifetimeMs = 24 * 3_600_000;
+/** What is kept for clients that name nothing: prefixes of chats, names of repeated requests. */
+const lifetimeMs = 24 * 3_600_000;
+/** Turns of an object that only stores prefixes; above that the oldest go. */
 const mostPrefixTurns = 1_000;
+/** Since when an object stores prefixes; absent where it does not. */
 const prefixesSinceKey = "prefixes_since_ms";
 const rememberedNameKey = "remembered_name";
+/** Left behind for a day where a conversation was deleted: a repeated creation must not use its ids again. */
+const isDeletedKey = "is_deleted";
 /** A page of turns ends when it has this much: a message between objects may have 32 MiB. */
 const mostPageBytes = 2 ** 22;
 /** A reply is in memory until it is kept, and an isolate has little: with log-probabilities it is many times as large. */
@@ -56,7 +56,7 @@ export class Conversation extends DurableObject<Env> {
     const known = kv.get<string>(rememberedNameKey);
     if (known !== undefined) return known;
     kv.put(rememberedNameKey, name);
-    this.#wakeAt(Date.now() + prefixLifetimeMs);
+    this.#wakeAt(Date.now() + lifetimeMs);
     return name;
   }
 
@@ -89,10 +89,9 @@ export class Conversation extends DurableObject<Env> {
   /** Deletes a branch, and with the last one everything. Turns that go with it are cancelled first. */
   async removeBranch(branch: number): Promise<void> {
     this.branch(branch);
-    const store = this.#known();
-    const isLast = () => store.branchCount() === 1;
+    const isLast = () => this.#known().branchCount() === 1;
     const doomed = () => {
-      const gone = isLast() ? null : new Set(store.turnsOfBranchAlone(branch));
+      const gone = isLast() ? null : new Set(this.#known().turnsOfBranchAlone(branch));
       return [...this.#live.values()].filter(({ turn }) => gone === null || gone.has(turn));
     };
     // Others may begin, fork or delete while these are cancelled; what follows the loop runs without a pause.
@@ -100,9 +99,9 @@ export class Conversation extends DurableObject<Env> {
       for (const { cancel } of running) cancel.abort();
       await Promise.all(running.map(({ done }) => done));
     }
-    if (store.branch(branch) === null) return;
-    if (isLast()) await this.#forget();
-    else store.removeBranch(branch);
+    if (this.#known().branch(branch) === null) return;
+    if (isLast()) await this.#forgetConversation();
+    else this.#known().removeBranch(branch);
   }
 
   /** A stretch of the turns of a branch, the one that runs included. */
@@ -114,10 +113,10 @@ export class Conversation extends DurableObject<Env> {
     if (order === "desc") numbers.reverse();
     const start = from === undefined ? 0 : numbers.indexOf(from);
     if (start < 0) return { turns: [], isLast: true };
-    const turns: TurnView[] = [];
+    const turns: ListedTurn[] = [];
     let bytes = 0;
     for (const turn of numbers.slice(start, start + limit)) {
-      const view = this.view(turn);
+      const view = this.#viewOrDamage(turn);
       turns.push(view);
       bytes += JSON.stringify(view).length;
       // Two at least: of the first one there may be nothing left to list.
@@ -145,37 +144,37 @@ export class Conversation extends DurableObject<Env> {
     const row = turnRow(this.#known(), turn);
     const live = this.#live.get(turn);
     if (live !== undefined) return live.stream();
-    const replay = new LiveTurn(turn, false);
-    for (const event of await this.#eventsOf(row)) replay.add(event);
-    replay.end();
-    return replay.stream();
+    const again = new LiveTurn(turn, false);
+    for (const event of await replay(this.#known(), row, this.env)) again.add(event);
+    again.end();
+    return again.stream();
   }
 
   /** Stops a turn after the step that runs, and returns it as it is kept. */
   async cancel(turn: number): Promise<TurnView> {
-    turnRow(this.#known(), turn);
-    const live = this.#live.get(turn);
-    live?.cancel.abort();
-    await live?.done;
+    await this.#stop(turn);
     return this.view(turn);
   }
 
   /** Deletes a response: its text is gone, its state cannot be reached. */
   async remove(turn: number): Promise<void> {
-    await this.cancel(turn);
+    await this.#stop(turn);
     this.#known().removeTurn(turn);
+    if (this.#known().branchCount() === 0 && this.#known().counts().turns === 0) await this.#forgetConversation();
   }
 
   override async alarm(): Promise<void> {
     this.#alarmMs = 0;
+    // A remembered name, or what is left of a deleted conversation.
     if (this.#store === undefined) return this.#forget();
     this.#recover();
-    const sinceMs = this.ctx.storage.kv.get<number>(prefixesSinceKey);
-    if (this.#live.size > 0) return this.#wakeAt(Date.now() + recoverAfterMs);
-    if (sinceMs === undefined) return;
-    const isDue = sinceMs + prefixLifetimeMs <= Date.now() || this.#known().counts().turns >= mostPrefixTurns;
-    if (isDue) await this.#forget();
-    else this.#wakeAt(sinceMs + prefixLifetimeMs);
+    if (this.#isPrefixStore()) {
+      this.#store.removeOldTurns(Date.now() - lifetimeMs, mostPrefixTurns);
+      const oldestMs = this.#store.oldestTurnMs();
+      if (oldestMs === null) return this.#forget();
+      this.#wakeAt(Math.max(oldestMs + lifetimeMs, Date.now() + recoverAfterMs));
+    }
+    if (this.#live.size > 0) this.#wakeAt(Date.now() + recoverAfterMs);
   }
 
   async #begin(request: TurnRequest): Promise<number> {
@@ -203,9 +202,10 @@ export class Conversation extends DurableObject<Env> {
   #repeated({ repeatKey, repeatWithinMs }: TurnRequest): number | null {
     if (repeatKey === null || repeatWithinMs <= 0) return null;
     const turn = this.#store?.turnOfRepeatKey(repeatKey) ?? null;
-    const row = turn === null ? null : this.#known().turn(turn);
-    if (row === null || row.status === "failed" || row.status === "cancelled") return null;
-    return row.createdMs + repeatWithinMs >= Date.now() ? row.turn : null;
+    const step = turn === null ? null : this.#known().step(turn);
+    if (step === null || step.removed || step.status === "failed" || step.status === "cancelled") return null;
+    if (this.#live.get(step.turn)?.cancel.signal.aborted) return null;
+    return step.createdMs + repeatWithinMs >= Date.now() ? step.turn : null;
   }
 
   /** Where a turn goes: checked and taken without a pause in between. */
@@ -225,20 +225,13 @@ export class Conversation extends DurableObject<Env> {
       if (place.turn !== null) this.#finished(place.turn);
       return { parent: place.turn, branch: null, messages };
     }
-    return { ...this.#prefix(messages), branch: null };
+    if (!this.#isPrefixStore()) this.ctx.storage.kv.put(prefixesSinceKey, Date.now());
+    const store = this.#store ?? this.#open();
+    return { ...store.longestPrefix(messages), branch: null };
   }
 
-  #prefix(messages: ChatMessage[]): Prefix {
-    const { kv } = this.ctx.storage;
-    if (kv.get<number>(prefixesSinceKey) === undefined) kv.put(prefixesSinceKey, Date.now());
-    const store = this.#store ?? this.#open();
-    try {
-      return longestPrefix(store, messages);
-    } catch (error) {
-      // A turn among the stored ones is damaged: this request goes without them.
-      if (error instanceof GriffinError && error.code === "internal") return { parent: null, messages };
-      throw error;
-    }
+  #isPrefixStore(): boolean {
+    return this.ctx.storage.kv.get<number>(prefixesSinceKey) !== undefined;
   }
 
   /** Lets a stored turn run in the background. */
@@ -251,6 +244,7 @@ export class Conversation extends DurableObject<Env> {
       store,
       env: this.env,
       now: Date.now,
+      keepsPrefixes: this.#isPrefixStore(),
       keepAlive: () => this.#wakeAt(Date.now() + recoverAfterMs),
       ended: (view) => console.log(turnLine(this.ctx.id.toString(), view)),
     };
@@ -273,33 +267,31 @@ export class Conversation extends DurableObject<Env> {
     }
   }
 
-  /** The events of a finished turn, spelt again from its tokens. */
-  async #eventsOf(row: TurnRow): Promise<TurnEvent[]> {
-    const events = [startedEvent(row)];
-    let rest = "";
-    if (row.endPosition !== null) {
-      const engine = await engineOf(row.options.model, this.env).catch(() => null);
-      // Other tokens than today's are not spelt again; the text is there.
-      if (engine === null || identityOf(engine).checkpoint !== row.checkpoint) {
-        return [...events, { type: "ended", rest: row.text, view: viewOf(row) }];
-      }
-      const spelling = createSpelling(engine.tokenizer, row.options.stop, engine.manifest.stop_token_ids);
-      const logProbabilities = this.#known().logProbabilities(row.turn);
-      for (const [index, token] of this.#known().replyTokens(row.turn).entries()) {
-        const { text } = spelling.push(token);
-        events.push(tokenEvent(index, { token, text }, logProbabilities?.[index], engine.tokenizer));
-      }
-      rest = spelling.end();
-    }
-    return [...events, { type: "ended", rest, view: viewOf(row) }];
+  #view(row: TurnRow): TurnView {
+    return viewOf(row, row.status === "in_progress" ? this.#live.get(row.turn)?.text : row.text);
   }
 
-  #view(row: TurnRow): TurnView {
-    return viewOf(row, this.#live.get(row.turn)?.text);
+  /** Lists go on past a turn whose texts are damaged. */
+  #viewOrDamage(turn: number): ListedTurn {
+    try {
+      return this.view(turn);
+    } catch (error) {
+      const step = this.#known().step(turn);
+      if (step === null || !(error instanceof GriffinError) || error.code !== "internal") throw error;
+      return damagedTurn(step, error);
+    }
+  }
+
+  /** Ends a turn after the step that runs, if it runs. Throws `not_found`. */
+  async #stop(turn: number): Promise<void> {
+    turnStep(this.#known(), turn);
+    const live = this.#live.get(turn);
+    live?.cancel.abort();
+    await live?.done;
   }
 
   #finished(turn: number): void {
-    const { status, endPosition } = turnRow(this.#known(), turn);
+    const { status, endPosition } = turnStep(this.#known(), turn);
     if (status === "in_progress") {
       throw new GriffinError(
         "conversation_busy",
@@ -320,9 +312,16 @@ export class Conversation extends DurableObject<Env> {
   }
 
   #open(): Store {
+    if (this.ctx.storage.kv.get<boolean>(isDeletedKey)) throw new GriffinError("not_found", "It was deleted.");
     this.#store = openStore(this.ctx.storage);
     this.#recover();
     return this.#store;
+  }
+
+  async #forgetConversation(): Promise<void> {
+    await this.#forget();
+    this.ctx.storage.kv.put(isDeletedKey, true);
+    this.#wakeAt(Date.now() + lifetimeMs);
   }
 
   async #forget(): Promise<void> {

@@ -11,18 +11,23 @@ interface Location {
   path: string;
 }
 
-/** Hosted isolates have 128 MB for everything; this is what a model's WASM memory may take of it. */
+/** Hosted isolates have 128 MB for everything; this is what the WASM memories of all models may take of it. */
 export const memoryLimitBytes = 96 * 2 ** 20;
 /** Turns that can hold a state at once, where memory has room for them. */
 const mostSlots = 32;
 /** A load in which nothing moved for this long is given up by those who wait: the object that began it may have died,
  *  and what dies with an object never says so. */
 const silenceMs = 5_000;
+/** Loads that one caller begins before it gives up. */
+const mostLoads = 2;
 
 interface Loading {
   engine: Promise<EdgeEngine>;
   /** When something of it was last heard. */
   heardMs: number;
+  /** The engine when it is there, and when it was last asked for. */
+  loaded?: EdgeEngine;
+  askedMs: number;
 }
 
 const engines = new Map<string, Loading>();
@@ -38,16 +43,21 @@ export async function engineOf(model: string, env: Env): Promise<EdgeEngine> {
   if (location === undefined) {
     throw new GriffinError("model_not_found", `There is no model "${model}"; there are: ${modelIds(env).join(", ")}.`);
   }
-  for (;;) {
+  for (let loads = 0; loads <= mostLoads;) {
     const known = engines.get(model);
-    const loading = known ?? load(location, env);
+    if (known === undefined) loads++;
+    const loading = known ?? load(location, env, makeRoom(model));
+    loading.askedMs = Date.now();
     engines.set(model, loading);
     const forget = () => {
       if (engines.get(model) === loading) engines.delete(model);
     };
     try {
       const engine = await heard(loading);
-      if (engine !== undefined && !engine.isBroken) return engine;
+      if (engine !== undefined && !engine.isBroken) {
+        loading.loaded = engine;
+        return engine;
+      }
       forget();
     } catch (error) {
       forget();
@@ -55,9 +65,24 @@ export async function engineOf(model: string, env: Env): Promise<EdgeEngine> {
       if (known === undefined) throw error;
     }
   }
+  throw new GriffinError("io_failed", `The files of the model "${model}" do not come.`);
 }
 
-function load(location: Location, env: Env): Loading {
+/**
+ * What a model may take of the isolate's memory. Others that no turn uses are forgotten, the one asked for longest ago
+ * first, until it may take half; those that are being loaded or used stay.
+ */
+function makeRoom(model: string): number {
+  const others = [...engines].filter(([name, { loaded }]) => name !== model && loaded !== undefined);
+  const idle = others.filter(([, { loaded }]) => !loaded?.isBusy).sort(([, a], [, b]) => a.askedMs - b.askedMs);
+  const takenBytes = () => others.reduce((sum, [name]) => sum + bytesOf(engines.get(name)), 0);
+  while (takenBytes() > memoryLimitBytes / 2 && idle.length > 0) engines.delete(idle.shift()?.[0] ?? "");
+  return memoryLimitBytes - takenBytes();
+}
+
+const bytesOf = (loading: Loading | undefined) => loading?.loaded?.instance.layout.totalBytes ?? 0;
+
+function load(location: Location, env: Env, limitBytes: number): Loading {
   const open = location.source === "r2" ? bucketOpener(location.path, env) : assetOpener(location.path, env);
   const listen: OpenFile = async (name) => {
     const body = await open(name);
@@ -70,9 +95,10 @@ function load(location: Location, env: Env): Loading {
       }),
     );
   };
-  const options = { slots: mostSlots, memoryLimitBytes };
+  const options = { slots: mostSlots, memoryLimitBytes: limitBytes };
   const loading: Loading = {
     heardMs: Date.now(),
+    askedMs: Date.now(),
     engine: Promise.resolve().then(() => EdgeEngine.load(kernelModule, listen, options)),
   };
   return loading;

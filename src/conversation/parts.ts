@@ -71,7 +71,7 @@ export function unpackTokens(bytes: Uint8Array): number[] | null {
 }
 
 /** Says which value of which turn cannot be read. */
-export function damaged(turn: number, kind: PartKind, cause?: unknown): GriffinError {
+export function damaged(turn: number, kind: PartKind | "options" | "metadata", cause?: unknown): GriffinError {
   return new GriffinError(
     "internal",
     `The stored ${kind} of turn ${turn} is damaged: its bytes are not the ones that were written. Remove the turn.`,

@@ -105,8 +105,11 @@ export interface TurnListing {
   limit: number;
 }
 
+/** A turn as lists show it. */
+export type ListedTurn = Omit<TurnView, "options" | "metadata">;
+
 export interface TurnPage {
-  turns: TurnView[];
+  turns: ListedTurn[];
   /** No turn comes after these. */
   isLast: boolean;
 }

@@ -4,7 +4,7 @@ import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { State } from "../model/state.ts";
 import type { StateOrigin } from "./protocol.ts";
-import type { ModelIdentity, Store, TurnRow } from "./store.ts";
+import type { ModelIdentity, Store, TurnStep } from "./store.ts";
 
 export interface Past {
   origin: StateOrigin;
@@ -43,6 +43,8 @@ export function recall(store: Store, parent: number | null, engine: EdgeEngine):
 /** undefined where tokens on the way are another model's. */
 function fromTokens(store: Store, parent: number | null, engine: EdgeEngine): Past | undefined {
   const past: Past = { origin: "cold", state: undefined, base: null, tokens: [], messages: [], lastToken: null };
+  const newestFirst: number[][] = [];
+  const whole = (found: Past): Past => ({ ...found, tokens: newestFirst.toReversed().flat() });
   const identity = identityOf(engine);
   for (const { turn, checkpoint } of pathUp(store, parent)) {
     const { state } = store.loadSnapshot(turn, identity);
@@ -50,14 +52,14 @@ function fromTokens(store: Store, parent: number | null, engine: EdgeEngine): Pa
     const reply = store.replyTokens(turn);
     past.lastToken ??= reply.at(-1) ?? store.promptTokens(turn).at(-1) ?? null;
     past.origin = turn === parent && state !== undefined ? "restored" : "recomputed";
-    if (state !== undefined) return { ...past, state, base: turn };
+    if (state !== undefined) return whole({ ...past, state, base: turn });
 
     const prompt = store.promptTokens(turn);
-    past.tokens = [...prompt, ...reply, ...past.tokens];
+    newestFirst.push(reply, prompt);
     // A prompt that begins a conversation has read all there was before it.
     if (prompt[0] === engine.config.bosTokenId) break;
   }
-  return past;
+  return whole(past);
 }
 
 function fromTexts(store: Store, parent: number | null): Past {
@@ -78,7 +80,7 @@ export function recentTokens(store: Store, parent: number | null, count: number)
 }
 
 /** A turn, its parent, and so on to the beginning, each read when it is looked at: paths grow long. */
-function* pathUp(store: Store, from: number | null): Generator<TurnRow> {
+function* pathUp(store: Store, from: number | null): Generator<TurnStep> {
   for (let row = from === null ? null : store.step(from); row !== null;) {
     yield row;
     row = row.parent === null ? null : store.step(row.parent);

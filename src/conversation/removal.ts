@@ -1,6 +1,7 @@
 // Which turns may go, and their going. A turn stays while another goes on from it, or a branch will.
 import type { Database } from "./database.ts";
 import { deleteLog } from "./log.ts";
+import { deletePrefix } from "./prefixes.ts";
 
 export function hasChildren(db: Database, turn: number): boolean {
   return db.read("SELECT 1 FROM turns WHERE parent = ? LIMIT 1", turn).length > 0;
@@ -15,6 +16,7 @@ export function deleteTurns(db: Database, turns: readonly number[]): void {
   for (const turn of turns) {
     db.write(`turn ${turn}`, "DELETE FROM parts WHERE turn = ?", turn);
     deleteLog(db, turn);
+    deletePrefix(db, turn);
     db.write(`turn ${turn}`, "DELETE FROM turns WHERE turn = ?", turn);
   }
 }

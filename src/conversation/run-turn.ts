@@ -17,6 +17,8 @@ export interface TurnHost {
   store: Store;
   env: Env;
   now(): number;
+  /** Whether turns are to be found by their texts. */
+  keepsPrefixes: boolean;
   /** Called when an attempt begins and whenever tokens are logged. */
   keepAlive(): void;
   /** Called once, when the turn is over. */
@@ -69,13 +71,25 @@ async function attempt(host: TurnHost, live: LiveTurn): Promise<string | undefin
   }
   host.keepAlive();
   const row = turnRow(store, live.turn);
-  const engine = await engineOf(row.options.model, env);
+  const engine = await orCancelled(engineOf(row.options.model, env), live.cancel.signal);
   try {
     return await generate(host, live, row, engine);
   } catch (error) {
-    if (engine.isBroken) return undefined;
-    throw error;
+    if (!engine.isBroken) throw error;
+    // Only the turn in which a kernel trapped may have made it trap.
+    const isTrapped = error instanceof GriffinError && error.cause instanceof WebAssembly.RuntimeError;
+    if (!isTrapped) store.takeBackAttempt(live.turn);
+    return undefined;
   }
+}
+
+/** The engine, if the turn is not cancelled before it is there. */
+function orCancelled(engine: Promise<EdgeEngine>, signal: AbortSignal): Promise<EdgeEngine> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const cancel = () => reject(new GriffinError("cancelled", "The turn was cancelled before it began."));
+  if (signal.aborted) cancel();
+  signal.addEventListener("abort", cancel, { once: true });
+  return Promise.race([engine, promise]);
 }
 
 async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: EdgeEngine): Promise<string> {
@@ -134,7 +148,8 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
     logProbabilities: row.options.topLogProbabilities === null ? null : logProbabilities,
     nowMs: host.now(),
   };
-  store.commit(row.turn, outcome, { state: result.state, identity: identityOf(engine), base: past.base });
+  const snapshot = { state: result.state, identity: identityOf(engine), base: past.base };
+  store.commit(row.turn, outcome, snapshot, host.keepsPrefixes ? row.messages : null);
   return result.text;
 }
 

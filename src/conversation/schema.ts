@@ -45,6 +45,8 @@ export const schemaSteps: readonly (readonly string[])[] = [
     ) STRICT`,
     `CREATE TABLE pages (page INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT`,
   ],
+  // hash: of all texts up to the reply of the turn. See prefixes.ts.
+  [`CREATE TABLE prefixes (hash TEXT PRIMARY KEY, turn INTEGER NOT NULL) STRICT, WITHOUT ROWID`],
 ];
 
 /** Version of a database; 0 where nothing was ever stored. */

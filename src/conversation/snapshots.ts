@@ -107,7 +107,8 @@ export function dropOldSnapshots(db: Database, newest: number): void {
     `SELECT turn FROM snapshots AS kept
      WHERE turn <> ? AND turn NOT IN (SELECT head FROM branches WHERE head IS NOT NULL)
      ORDER BY max(turn, coalesce((SELECT max(turns.turn) FROM turns WHERE turns.parent = kept.turn), 0))
-     LIMIT max(0, (SELECT count(*) FROM snapshots) - ?)`,
+     LIMIT max(0, (SELECT count(*) FROM snapshots
+       WHERE turn NOT IN (SELECT head FROM branches WHERE head IS NOT NULL)) - ?)`,
     newest,
     snapshotLimit,
   );

@@ -1,11 +1,13 @@
 // Store: everything a Conversation object keeps, in its SQLite: the tree of turns, branches as heads in it, tokens, the
 // log of running turns, snapshots. It decides nothing about turns; it makes each change whole or not at all.
 import type { DurableObjectStorage } from "@cloudflare/workers-types";
+import type { ChatMessage } from "../model/chat-template.ts";
 import type { State } from "../model/state.ts";
 import * as branches from "./branches.ts";
 import { Database } from "./database.ts";
 import * as log from "./log.ts";
 import type { ConversationView, TurnStorage } from "./protocol.ts";
+import * as prefixes from "./prefixes.ts";
 import * as removal from "./removal.ts";
 import { schemaVersion, upgradeSchema } from "./schema.ts";
 import * as snapshots from "./snapshots.ts";
@@ -13,7 +15,7 @@ import * as turns from "./turns.ts";
 
 export type { NewBranch } from "./branches.ts";
 export type { ModelIdentity } from "./snapshots.ts";
-export type { NewTurn, TokenLogProbabilities, TurnError, TurnOutcome, TurnRow } from "./turns.ts";
+export type { NewTurn, TokenLogProbabilities, TurnError, TurnOutcome, TurnRow, TurnStep } from "./turns.ts";
 
 export interface NewSnapshot {
   state: State;
@@ -91,13 +93,13 @@ export class Store {
     return turns.readTurn(this.#db, turn);
   }
 
-  /** A turn, or what is left of a removed one, without messages and text: a step of the paths through it. */
-  step(turn: number): turns.TurnRow | null {
+  /** A turn without its texts, a removed one too: a step of the paths through it. */
+  step(turn: number): turns.TurnStep | null {
     return turns.readStep(this.#db, turn);
   }
 
   /** The turns that go on from `parent`, removed ones left out, in the order they began; null: those that began anew. */
-  children(parent: number | null): turns.TurnRow[] {
+  children(parent: number | null): turns.TurnStep[] {
     return turns.readChildren(this.#db, parent);
   }
 
@@ -129,6 +131,11 @@ export class Store {
     return turns.addAttempt(this.#db, turn);
   }
 
+  /** Takes an attempt back: it was not this turn that ended it. */
+  takeBackAttempt(turn: number): void {
+    turns.removeAttempt(this.#db, turn);
+  }
+
   /** Tokens that the turn read, after those of its path; none before it ended. Throws `internal` if damaged. */
   promptTokens(turn: number): number[] {
     return turns.readTokens(this.#db, turn, "prompt_tokens");
@@ -157,16 +164,27 @@ export class Store {
   /**
    * Ends a turn: its row, its tokens, its snapshot, the head of its branch; its log goes, and so do old snapshots beyond
    * the limit. One transaction. Throws `not_found` where the turn does not run any more. Returns what was written.
+   * `texts`: what the turn was asked, where it shall be found by its texts.
    */
-  commit(turn: number, outcome: turns.TurnOutcome, snapshot: NewSnapshot | null): TurnStorage {
+  commit(
+    turn: number,
+    outcome: turns.TurnOutcome,
+    snapshot: NewSnapshot | null,
+    texts: readonly ChatMessage[] | null = null,
+  ): TurnStorage {
     const db = this.#db;
     return db.transaction(() => {
       const before = db.written;
-      const { branch } = turns.placeOfRunning(db, turn);
+      const { parent, branch } = turns.placeOfRunning(db, turn);
       if (snapshot !== null) {
         snapshots.saveSnapshot(db, turn, snapshot.state, snapshot.identity, snapshot.base);
       }
       if (branch !== null) branches.setBranchHead(db, branch, turn);
+      // The state of a deleted response was there for its branch alone.
+      if (parent !== null && turns.readStep(db, parent)?.removed && !branches.isHead(db, parent)) {
+        snapshots.deleteSnapshots(db, [parent]);
+      }
+      if (texts !== null) prefixes.addPrefix(db, turn, parent, [...texts, { role: "model", content: outcome.text }]);
       log.deleteLog(db, turn);
       snapshots.dropOldSnapshots(db, turn);
       const state = {
@@ -204,6 +222,26 @@ export class Store {
     const stored = snapshots.readSnapshot(this.#db, turn, identity);
     if (stored === "none") return { missing: turns.hadState(this.#db, turn) ? "dropped" : "never" };
     return typeof stored === "string" ? { missing: stored } : { state: stored };
+  }
+
+  /** The longest beginning of `messages` that ends with the reply of a stored turn. */
+  longestPrefix(messages: readonly ChatMessage[]): prefixes.Prefix {
+    return prefixes.longestPrefix(this.#db, messages);
+  }
+
+  /** Deletes finished turns begun before a time, and the oldest above a number, but for those that others go on from. */
+  removeOldTurns(beforeMs: number, most: number): void {
+    this.#db.transaction(() => {
+      for (let old = turns.findOldLeaves(this.#db, beforeMs, most); old.length > 0;) {
+        this.#delete(old);
+        old = turns.findOldLeaves(this.#db, beforeMs, most);
+      }
+    });
+  }
+
+  /** When the oldest turn that nothing goes on from was begun; null where there is none. */
+  oldestTurnMs(): number | null {
+    return turns.oldestLeafMs(this.#db);
   }
 
   /** How much there is of each kind. Pages are shared where there are more references than pages. */

@@ -5,14 +5,23 @@ import { type Database, sizeBytes, type Written } from "./database.ts";
 import { damaged, keepValue, keptValue, packTokens, readParts, unpackTokens, writeParts } from "./parts.ts";
 import type { StateOrigin, TurnOptions, TurnStatus, TurnStorage, TurnUsage, TurnView } from "./protocol.ts";
 
-/** A turn as it is kept. */
-export interface TurnRow {
+/** A turn without what was said: all that a path needs. It can be read where the texts are damaged. */
+export interface TurnStep {
   turn: number;
   parent: number | null;
   branch: number | null;
   status: TurnStatus;
   createdMs: number;
   finishedMs: number | null;
+  /** Position of the state after this turn, and whose state it is: SHA-256 of the weights. */
+  endPosition: number | null;
+  checkpoint: string | null;
+  /** true: its response was deleted. Only paths of later turns still show it, without messages and text. */
+  removed: boolean;
+}
+
+/** A turn as it is kept. */
+export interface TurnRow extends TurnStep {
   messages: ChatMessage[];
   options: TurnOptions;
   metadata: Record<string, string>;
@@ -26,11 +35,6 @@ export interface TurnRow {
   usage: TurnUsage | null;
   storage: TurnStorage | null;
   error: TurnError | null;
-  /** Position of the state after this turn, and whose state it is: SHA-256 of the weights. */
-  endPosition: number | null;
-  checkpoint: string | null;
-  /** true: its response was deleted. Only paths of later turns still show it, without messages and text. */
-  removed: boolean;
 }
 
 export interface TurnError {
@@ -74,22 +78,25 @@ type Reply = Pick<TurnRow, "text" | "finishReason" | "state" | "usage" | "error"
 
 const noReply: Reply = { text: "", finishReason: null, state: null, usage: null, error: null };
 
-interface Columns extends Record<string, string | number | null | ArrayBuffer> {
+interface StepColumns extends Record<string, string | number | null | ArrayBuffer> {
   turn: number;
   parent: number | null;
   branch: number | null;
   status: TurnStatus;
   created_ms: number;
   finished_ms: number | null;
+  end_position: number | null;
+  checkpoint: string | null;
+  removed: number;
+}
+
+interface Columns extends StepColumns {
   repeat_key: string | null;
   ends_with_client: number;
   attempts: number;
-  end_position: number | null;
-  checkpoint: string | null;
   state_bytes: number | null;
   rows_written: number | null;
   bytes_written: number | null;
-  removed: number;
   options: string;
   metadata: string;
   messages: ArrayBuffer | null;
@@ -99,8 +106,9 @@ interface Columns extends Record<string, string | number | null | ArrayBuffer> {
 /** Ending a turn writes its row. That it leaves the index of running ones is not billed: nothing is written there. */
 const finishedTurnRows = 1;
 
-const columns = `turn, parent, branch, status, created_ms, finished_ms, repeat_key, ends_with_client, attempts,
-  end_position, checkpoint, state_bytes, rows_written, bytes_written, removed, options, metadata, messages, reply`;
+const stepColumns = `turn, parent, branch, status, created_ms, finished_ms, end_position, checkpoint, removed`;
+const columns = `${stepColumns}, repeat_key, ends_with_client, attempts, state_bytes, rows_written, bytes_written,
+  options, metadata, messages, reply`;
 
 const pathQuery = `WITH RECURSIVE path (turn, parent) AS (
     SELECT turn, parent FROM turns WHERE turn = ?
@@ -134,14 +142,15 @@ export function readTurn(db: Database, turn: number): TurnRow | null {
   return readTurns(db, `SELECT ${columns} FROM turns WHERE turn = ? AND NOT removed`, turn)[0] ?? null;
 }
 
-/** A turn, or what is left of a removed one: a step of the paths through it. */
-export function readStep(db: Database, turn: number): TurnRow | null {
-  return readTurns(db, `SELECT ${columns} FROM turns WHERE turn = ?`, turn)[0] ?? null;
+/** A turn, or what is left of a removed one, as a step of the paths through it. */
+export function readStep(db: Database, turn: number): TurnStep | null {
+  const [row] = db.read<StepColumns>(`SELECT ${stepColumns} FROM turns WHERE turn = ?`, turn);
+  return row === undefined ? null : toStep(row);
 }
 
-export function readChildren(db: Database, parent: number | null): TurnRow[] {
-  const query = `SELECT ${columns} FROM turns WHERE parent IS ? AND NOT removed ORDER BY turn`;
-  return readTurns(db, query, parent);
+export function readChildren(db: Database, parent: number | null): TurnStep[] {
+  const query = `SELECT ${stepColumns} FROM turns WHERE parent IS ? AND NOT removed ORDER BY turn`;
+  return db.read<StepColumns>(query, parent).map(toStep);
 }
 
 /** From the beginning to `turn`. Removed ones are among them, without messages and text: their tokens still count. */
@@ -176,6 +185,24 @@ export function hadState(db: Database, turn: number): boolean {
   return db.read("SELECT 1 FROM turns WHERE turn = ? AND end_position IS NOT NULL", turn).length > 0;
 }
 
+/** Turns older than a time, and beyond them the oldest above a number, that nothing goes on from. Running ones stay. */
+export function findOldLeaves(db: Database, beforeMs: number, most: number): number[] {
+  const query = `
+    SELECT turn FROM turns AS leaf
+    WHERE status <> 'in_progress' AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.parent = leaf.turn)
+      AND (created_ms < ?1 OR turn IN (
+        SELECT turn FROM turns WHERE turn <> (SELECT max(turn) FROM turns)
+        ORDER BY turn LIMIT max(0, (SELECT count(*) FROM turns) - ?2)))`;
+  return db.read<{ turn: number }>(query, beforeMs, most).map(({ turn }) => turn);
+}
+
+/** When the oldest turn that nothing goes on from was begun; null where there is none. */
+export function oldestLeafMs(db: Database): number | null {
+  const query = `SELECT min(created_ms) AS ms FROM turns AS leaf
+    WHERE NOT EXISTS (SELECT 1 FROM turns WHERE turns.parent = leaf.turn)`;
+  return db.read<{ ms: number | null }>(query)[0]?.ms ?? null;
+}
+
 export function countTurns(db: Database): number {
   return db.read<{ count: number }>("SELECT count(*) AS count FROM turns")[0]?.count ?? 0;
 }
@@ -185,6 +212,11 @@ export function addAttempt(db: Database, turn: number): number {
   const [row] = db.write<{ attempts: number }>(`turn ${turn}`, query, turn);
   if (row === undefined) throw notRunning(turn);
   return row.attempts;
+}
+
+/** Takes an attempt back: it was not this turn that ended it. */
+export function removeAttempt(db: Database, turn: number): void {
+  db.write(`turn ${turn}`, "UPDATE turns SET attempts = attempts - 1 WHERE turn = ? AND attempts > 0", turn);
 }
 
 /** Where a running turn hangs. Throws `not_found` where it does not run any more. */
@@ -284,28 +316,26 @@ function readTurns(db: Database, query: string, value: number | null): TurnRow[]
   return db.read<Columns>(query, value).map((row) => toTurn(db, row));
 }
 
+function toStep(row: StepColumns): TurnStep {
+  const { turn, parent, branch, status, created_ms, finished_ms, end_position, checkpoint, removed } = row;
+  const place = { turn, parent, branch, status, createdMs: created_ms, finishedMs: finished_ms };
+  return { ...place, endPosition: end_position, checkpoint, removed: removed === 1 };
+}
+
 function toTurn(db: Database, row: Columns): TurnRow {
   const { turn, state_bytes: stateBytes, rows_written: rowsWritten, bytes_written: bytesWritten } = row;
   const reply = row.finished_ms === null ? noReply : fromJson<Reply>(db, turn, "reply", row.reply);
   const isCounted = stateBytes !== null && rowsWritten !== null && bytesWritten !== null;
   return {
-    turn,
-    parent: row.parent,
-    branch: row.branch,
-    status: row.status,
-    createdMs: row.created_ms,
-    finishedMs: row.finished_ms,
+    ...toStep(row),
     messages: fromJson(db, turn, "messages", row.messages),
-    options: JSON.parse(row.options),
-    metadata: JSON.parse(row.metadata),
+    options: parsed(turn, "options", row.options),
+    metadata: parsed(turn, "metadata", row.metadata),
     repeatKey: row.repeat_key,
     endsWithClient: row.ends_with_client === 1,
     attempts: row.attempts,
     ...reply,
     storage: isCounted ? { stateBytes, rowsWritten, bytesWritten } : null,
-    endPosition: row.end_position,
-    checkpoint: row.checkpoint,
-    removed: row.removed === 1,
   };
 }
 
@@ -318,6 +348,14 @@ function fromJson<T>(db: Database, turn: number, kind: "messages" | "reply", inl
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(keptValue(db, turn, kind, inline)));
   } catch (cause) {
     throw damaged(turn, kind, cause);
+  }
+}
+
+function parsed<T>(turn: number, what: "options" | "metadata", text: string): T {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw damaged(turn, what, cause);
   }
 }
 

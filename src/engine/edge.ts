@@ -64,6 +64,11 @@ export class EdgeEngine implements Engine {
     return this.#isBroken;
   }
 
+  /** True while a turn has or wants a slot. */
+  get isBusy(): boolean {
+    return this.#slots.isBusy();
+  }
+
   async *generate(turn: Turn, signal?: AbortSignal): AsyncGenerator<GeneratedToken, TurnResult, undefined> {
     const { maxTokens = defaultMaxTokens, state = emptyState(this.instance.stateLayout), replied = [] } = turn;
     this.#check(turn.tokens, maxTokens, state);
@@ -84,7 +89,9 @@ export class EdgeEngine implements Engine {
       };
       let next: GeneratedToken | undefined;
       let read = 0;
-      while (read < tokens.length && !signal?.aborted) {
+      // What was replied before is read whole, or the state would lack what the caller has been given.
+      const mayStop = () => signal?.aborted && replied.length === 0;
+      while (read < tokens.length && !mayStop()) {
         const chunk = tokens.slice(read, read + this.instance.chunkTokens);
         read += chunk.length;
         const goesOn = read === tokens.length && !reply.ended;

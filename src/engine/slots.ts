@@ -14,6 +14,8 @@ export interface Lease {
 }
 
 export interface Slots {
+  /** True when a turn has or wants a slot. */
+  isBusy(): boolean;
   /** True when more than one turn has or wants a slot. */
   isShared(): boolean;
   /** A free slot, in turn. Throws `cancelled` when the signal is aborted first. */
@@ -33,6 +35,9 @@ interface Loan {
   seenMs: number;
 }
 
+/** Those who wait, in order of asking: number → when it last looked. */
+type Queue = Map<number, number>;
+
 /** A queue for the slots at these addresses. `clear` is called for each slot that is given back or whose owner is lost. */
 export function createSlots(
   addresses: readonly number[],
@@ -40,14 +45,19 @@ export function createSlots(
   { leaseMs, pollMs }: SlotTimes = defaultTimes,
 ): Slots {
   const loans = new Map<number, Loan | null>(addresses.map((address) => [address, null]));
-  let waiting: Loan[] = [];
+  const waiting: Queue = new Map();
+  let asked = 0;
+  const hasGone = (lookedMs: number) => lookedMs + 100 * pollMs < Date.now();
 
+  const isWaited = () => [...waiting.values()].some((lookedMs) => !hasGone(lookedMs));
+  const lentCount = () => [...loans.values()].filter((loan) => loan !== null).length;
   const free = (slotPtr: number) => {
     loans.set(slotPtr, null);
     clear(slotPtr);
   };
   const reclaim = () => {
     for (const [slotPtr, loan] of loans) if (loan !== null && loan.seenMs + leaseMs < Date.now()) free(slotPtr);
+    for (const [ticket, lookedMs] of waiting) if (lookedMs + leaseMs < Date.now()) waiting.delete(ticket);
   };
   const lend = (slotPtr: number): Lease => {
     const loan: Loan = { seenMs: Date.now() };
@@ -67,22 +77,23 @@ export function createSlots(
   };
 
   return {
-    isShared: () => waiting.length > 0 || [...loans.values()].filter((loan) => loan !== null).length > 1,
+    isBusy: () => isWaited() || lentCount() > 0,
+    isShared: () => isWaited() || lentCount() > 1,
     async acquire(signal) {
-      const ticket: Loan = { seenMs: Date.now() };
-      waiting.push(ticket);
+      const ticket = asked++;
       try {
         for (;;) {
           if (signal?.aborted) throw new GriffinError("cancelled", "The turn was cancelled before it began.");
-          ticket.seenMs = Date.now();
-          waiting = waiting.filter((other) => other.seenMs + 100 * pollMs >= ticket.seenMs);
+          waiting.set(ticket, Date.now());
           reclaim();
           const available = [...loans].find(([, loan]) => loan === null);
-          if (available !== undefined && waiting[0] === ticket) return lend(available[0]);
+          // One that seems to have gone is passed over and keeps its place: it may only have been held up.
+          const isNext = ![...waiting].some(([other, lookedMs]) => other < ticket && !hasGone(lookedMs));
+          if (available !== undefined && isNext) return lend(available[0]);
           await new Promise((resolve) => void setTimeout(resolve, pollMs));
         }
       } finally {
-        waiting = waiting.filter((other) => other !== ticket);
+        waiting.delete(ticket);
       }
     },
   };

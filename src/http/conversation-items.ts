@@ -1,5 +1,5 @@
 // The turns of a branch as a list of messages, oldest first.
-import type { TurnView } from "../conversation/protocol.ts";
+import type { ListedTurn } from "../conversation/protocol.ts";
 import { formatId, formatMessageId } from "./ids.ts";
 import { outputItem, outputText, splitMessages } from "./response-object.ts";
 import { reportOf, responseUsage } from "./usage.ts";
@@ -8,7 +8,7 @@ import { reportOf, responseUsage } from "./usage.ts";
  * Each turn's input, then its reply with what the turn cost; all with the response they belong to. Instructions are no
  * items, as in OpenAI's lists.
  */
-export function conversationItems(object: string, turns: readonly TurnView[]) {
+export function conversationItems(object: string, turns: readonly ListedTurn[]) {
   return turns.flatMap((view) => {
     const response_id = formatId("response", { object, number: view.turn });
     const inputs = splitMessages(view).input.map(({ role, content }, index) => {

@@ -35,7 +35,11 @@ export const outputText = (text: string, logprobs: WireLogProbability[] = []) =>
 });
 
 /** The reply as an output item. */
-export function outputItem(object: string, view: TurnView, content: ReturnType<typeof outputText>[]) {
+export function outputItem(
+  object: string,
+  view: Pick<TurnView, "turn" | "status">,
+  content: ReturnType<typeof outputText>[],
+) {
   const isWhole = view.status === "completed" || view.status === "in_progress";
   return {
     id: formatMessageId({ object, number: view.turn }, 0),

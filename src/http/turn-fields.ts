@@ -7,6 +7,8 @@ import { unsupported } from "./read-body.ts";
 
 const defaultMaxTokens = 1024;
 const mostStopStrings = 16;
+/** They are stored with the turn, in one row. */
+const mostBiases = 1_024;
 const count = z
   .int()
   .min(1)
@@ -29,7 +31,10 @@ export const samplingFields = {
   frequency_penalty: penalty.nullish(),
   presence_penalty: penalty.nullish(),
   repetition_penalty: z.number().min(0.01).max(100).nullish(),
-  logit_bias: z.record(z.string().regex(/^\d{1,9}$/, "expected token ids as keys"), bias).nullish(),
+  logit_bias: z
+    .record(z.string().regex(/^(0|[1-9]\d{0,8})$/, "expected token ids as keys"), bias)
+    .refine((biases) => Object.keys(biases).length <= mostBiases, `expected at most ${mostBiases} tokens`)
+    .nullish(),
   seed: z.int().nullish(),
   stop: z.preprocess((stop) => (typeof stop === "string" ? [stop] : stop), stopStrings.nullish()),
   top_logprobs: z.int().min(0).max(20).nullish(),

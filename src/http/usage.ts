@@ -1,5 +1,5 @@
 // What a turn cost, as every answer tells it.
-import type { StateOrigin, TurnView } from "../conversation/protocol.ts";
+import type { ListedTurn, StateOrigin } from "../conversation/protocol.ts";
 
 /** Our own fields of an answer. */
 export interface Report {
@@ -15,7 +15,7 @@ export interface Report {
 }
 
 /** What was restored, computed and written for a turn; known when it is over. */
-export function reportOf({ state, usage, storage }: TurnView): Report {
+export function reportOf({ state, usage, storage }: ListedTurn): Report {
   if (usage === null) return { state, griffin: null };
   return {
     state,
@@ -30,7 +30,7 @@ export function reportOf({ state, usage, storage }: TurnView): Report {
 }
 
 /** `usage` of chat completions. */
-export function chatUsage({ usage }: TurnView) {
+export function chatUsage({ usage }: ListedTurn) {
   const { promptTokens = 0, cachedTokens = 0, completionTokens = 0 } = usage ?? {};
   return {
     prompt_tokens: promptTokens,
@@ -41,7 +41,7 @@ export function chatUsage({ usage }: TurnView) {
 }
 
 /** `usage` of responses; null until it is known. */
-export function responseUsage({ usage }: TurnView) {
+export function responseUsage({ usage }: ListedTurn) {
   if (usage === null) return null;
   const { promptTokens, cachedTokens, completionTokens } = usage;
   return {

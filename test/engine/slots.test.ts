@@ -35,6 +35,27 @@ describe("slots", () => {
     await expect(createSlots([16], ignore).acquire(AbortSignal.abort())).rejects.toMatchObject({ code: "cancelled" });
   });
 
+  it("go to everybody in the end, though nobody could look for long", async () => {
+    const slots = createSlots([16], ignore, { leaseMs: 10_000, pollMs: 2 });
+    const owner = await slots.acquire();
+    const served: number[] = [];
+    const all = [1, 2, 3].map(async (name) => {
+      const lease = await slots.acquire();
+      served.push(name);
+      lease.release();
+    });
+    await new Promise((resolve) => void setTimeout(resolve, 10));
+    for (let i = 0; i < 2; i++) {
+      // Longer than it takes to be thought gone: a long pass of a large model.
+      for (const untilMs = Date.now() + 250; Date.now() < untilMs;);
+      await new Promise((resolve) => void setTimeout(resolve, 5));
+    }
+    owner.release();
+    await Promise.all(all);
+    expect(served.toSorted()).toEqual([1, 2, 3]);
+    expect(slots.isBusy()).toBe(false);
+  });
+
   it("are cleared when they are given back", async () => {
     const cleared: number[] = [];
     const slots = createSlots([16], (slotPtr) => cleared.push(slotPtr), quick);

@@ -199,6 +199,11 @@ describe("a turn's options", () => {
       logit_bias: { "12": -100 },
       seed: -1,
     });
+    const biases = (count: number) => Object.fromEntries(Array.from(Array(count).keys(), (token) => [token, 1]));
+    expect(chatRequest.safeParse({ ...body, logit_bias: biases(1_024) }).success).toBe(true);
+    for (const bad of [biases(1_025), { "01": 1 }, { "-1": 1 }]) {
+      expect(chatRequest.safeParse({ ...body, logit_bias: bad }).success).toBe(false);
+    }
     expect(turnOptions(body, { ...rest, maxTokens: body.max_tokens, topLogProbabilities: 2 })).toEqual({
       model: "other",
       maxTokens: 9,

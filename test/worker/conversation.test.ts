@@ -367,7 +367,8 @@ describe("forks", () => {
     await stub.removeBranch(branch);
     expect(await refusal("deletes", (object) => object.branch(branch))).toBe("not_found");
     await runInDurableObject(objectOf("deletes"), (_, state) => {
-      expect(state.storage.sql.exec("SELECT count(*) AS n FROM sqlite_master").one()["n"]).toBe(0);
+      const tables = state.storage.sql.exec("SELECT name FROM sqlite_master WHERE name IN ('turns', 'parts', 'pages')");
+      expect(tables.toArray()).toEqual([]);
     });
   });
 });
@@ -410,6 +411,55 @@ describe("deleting while a reply runs", () => {
       expect(statuses.every((status) => status === "cancelled")).toBe(true);
       expect(await refusal(name, (object) => object.branch(0))).toBe("not_found");
     }
+  });
+
+  it("may be asked for twice", async () => {
+    const name = "deleted twice";
+    await stubOf(name).create({});
+    await runInDurableObject(objectOf(name), async (object) => {
+      const conversation = object as Conversation;
+      await conversation.begin(say("Tell me a story.", { options: { ...endless, maxTokens: 3_000 } }));
+      const codes = await Promise.all(
+        [conversation.removeBranch(0), conversation.removeBranch(0)].map((removal) =>
+          removal.then(
+            () => "removed",
+            (error: GriffinError) => error.code,
+          ),
+        ),
+      );
+      expect(codes.toSorted()).toEqual(["not_found", "removed"]);
+    });
+  });
+
+  it("leaves ids that nobody can have again, for a day", async () => {
+    const name = "deleted for good";
+    await stubOf(name).create({});
+    await turn(stubOf(name), say("My name is Ada."));
+    await stubOf(name).removeBranch(0);
+    expect(await refusal(name, (object) => object.create({}))).toBe("not_found");
+    expect(await refusal(name, (object) => object.begin(say("Hi.")))).toBe("not_found");
+    expect(await runDurableObjectAlarm(objectOf(name))).toBe(true);
+    expect(await refusal(name, (object) => object.create({}))).toBe(undefined);
+  });
+
+  it("leaves nothing of an object of responses when its last one goes", async () => {
+    const name = "only responses";
+    const place = { kind: "after", turn: null } as const;
+    const only = await turn(stubOf(name), say("My name is Ada.", { place }));
+    await stubOf(name).remove(only.turn);
+    expect(await refusal(name, (object) => object.view(only.turn))).toBe("not_found");
+    await runInDurableObject(objectOf(name), (_, { storage }) => {
+      expect(storage.sql.exec("SELECT count(*) AS n FROM sqlite_master WHERE name = 'turns'").one()["n"]).toBe(0);
+    });
+  });
+
+  it("of a response leaves no state behind when the chat has gone on", async () => {
+    const name = "removed head";
+    await stubOf(name).create({});
+    const first = await turn(stubOf(name), say("My name is Ada."));
+    await stubOf(name).remove(first.turn);
+    expect(await turn(stubOf(name), say("What is my name?"))).toMatchObject({ state: "restored" });
+    expect((await countsOf(name)).snapshots).toBe(1);
   });
 
   it("keeps what was forked meanwhile", async () => {
@@ -471,12 +521,53 @@ describe("an unfinished turn", () => {
     expect((await turn(stubOf("interrupts"), say("What is my name?"))).text).toMatch(/Ada/);
   });
 
+  it("that is cancelled while it is read again keeps what was said, and a state that has seen it", async () => {
+    const name = "cancelled while recovering";
+    const stub = stubOf(name);
+    await stub.create({});
+    const long = "Tell me a story. ".repeat(1_000);
+    const { turn: running } = await stub.begin(say(long, { options: { ...endless, maxTokens: 3_000 } }));
+    await readTokens(await stub.events(running), 600);
+    await abortAllDurableObjects();
+    const cancelled = await runInDurableObject(objectOf(name), async (object) => {
+      await new Promise((resolve) => void setTimeout(resolve, 5));
+      return (object as Conversation).cancel(running);
+    });
+    expect(cancelled.status).toBe("cancelled");
+    expect(cancelled.usage!.completionTokens).toBeGreaterThan(200);
+    const { promptTokens, completionTokens } = cancelled.usage!;
+    const position = await runInDurableObject(objectOf(name), async (_, { storage }) => {
+      const found = openStore(storage).loadSnapshot(running, identityOf(await engineOf("pocket", env)));
+      return found.state!.position;
+    });
+    expect(position).toBe(promptTokens + completionTokens);
+  });
+
   it("may be interrupted three times", async () => {
     const running = await interrupted("interrupts less", ({ sql }) => {
       sql.exec("UPDATE turns SET attempts = 3 WHERE status = 'in_progress'");
     });
     const view = finalView(await eventsOf(await stubOf("interrupts less").events(running)));
     expect(view.status).toBe("incomplete");
+  });
+
+  it("whose texts are damaged stays in the list without them, lends its state, and can be removed", async () => {
+    const name = "damaged texts";
+    const stub = stubOf(name);
+    await stub.create({});
+    const first = await turn(stub, say("My name is Ada."));
+    await runInDurableObject(objectOf(name), (_, { storage }) => {
+      storage.sql.exec("UPDATE turns SET messages = x'00ff' WHERE turn = ?", first.turn);
+    });
+    const next = await turn(stub, say("What is my name?"));
+    expect(next).toMatchObject({ status: "completed", state: "restored", text: "Your name is Ada." });
+    const { turns } = await stub.turns(0, { order: "asc", from: undefined, limit: 10 });
+    expect(turns).toMatchObject([
+      { turn: first.turn, text: "", error: { code: "internal", message: expect.stringMatching(/damaged/) } },
+      { turn: next.turn, text: next.text },
+    ]);
+    await stub.remove(first.turn);
+    expect(await textsOf(name, 0)).toEqual([next.text]);
   });
 
   it("whose request is damaged fails alone: the chat goes on", async () => {
@@ -535,12 +626,65 @@ describe("stored prefixes", () => {
     expect(known).toMatchObject({ state: "restored", parent: first.turn });
   });
 
+  it("are found however the messages before them were sent, by either name of a role", async () => {
+    const opening = [
+      { role: "system" as const, content: "Be brief." },
+      { role: "user" as const, content: "My name is Ada." },
+      { role: "assistant" as const, content: "Nice to meet you." },
+      { role: "user" as const, content: "What is 7 plus 5?" },
+    ];
+    const first = await complete("segments", opening);
+    const history = [...opening, { role: "assistant" as const, content: first.text }];
+    const renamed = history.map(({ role, content }) => ({
+      role: role === "system" ? ("developer" as const) : role === "assistant" ? ("model" as const) : role,
+      content,
+    }));
+    const request = say("", { place, messages: [...renamed, { role: "user", content: "What is my name?" }] });
+    expect(await turn(stubOf("segments"), request)).toMatchObject({ state: "restored", parent: first.turn });
+  });
+
+  it("are each forgotten when a day old, though others are in use, but for what younger ones go on from", async () => {
+    const name = "rolling";
+    const ask = (content: string) => ({ role: "user" as const, content });
+    const old = await complete(name, [ask("My name is Ada.")]);
+    const reply = { role: "assistant" as const, content: old.text };
+    const [unused, used] = [
+      await complete(name, [ask("My name is Ada."), reply, ask("What is 7 plus 5?")]),
+      await complete(name, [ask("My name is Ada."), reply, ask("Tell me a story about a fox.")]),
+    ];
+    await runInDurableObject(objectOf(name), (_, { storage }) => {
+      storage.sql.exec("UPDATE turns SET created_ms = created_ms - 25 * 3600000 WHERE turn <> ?", used.turn);
+    });
+    const options = { ...endless, maxTokens: 2_000 };
+    const live = await stubOf(name).begin(say("", { place, messages: [ask("Tell me a story.")], options }));
+    await runDurableObjectAlarm(objectOf(name));
+    expect(await refusal(name, (object) => object.view(unused.turn))).toBe("not_found");
+    const kept = [old.turn, used.turn, live.turn].map((number) => stubOf(name).view(number));
+    expect(await Promise.all(kept)).toHaveLength(3);
+    await stubOf(name).cancel(live.turn);
+  });
+
+  it("do not give a repeated request a turn that is being stopped", async () => {
+    const messages = [{ role: "user" as const, content: "Tell me a story." }];
+    const options = { ...endless, maxTokens: 300 };
+    const request = say("", { place, messages, options, repeatKey: "k", repeatWithinMs: 60_000, endsWithClient: true });
+    await runInDurableObject(objectOf("dying"), async (object) => {
+      const conversation = object as Conversation;
+      const reader = (await conversation.stream(request)).getReader();
+      await reader.read();
+      await reader.read();
+      void reader.cancel();
+      const second = finalView(await eventsOf(await conversation.stream(request)));
+      expect(second).toMatchObject({ turn: 2, status: "incomplete" });
+    });
+  });
+
   it("run side by side, and are forgotten after a day", async () => {
     const messages = [{ role: "user" as const, content: "Tell me a story." }];
     const views = await Promise.all(Array.from({ length: 5 }, () => complete("crowd", messages)));
     expect(new Set(views.map(({ text }) => text)).size).toBe(1);
     await runInDurableObject(objectOf("crowd"), (_, state) => {
-      state.storage.kv.put("prefixes_since_ms", Date.now() - 25 * 3_600_000);
+      state.storage.sql.exec("UPDATE turns SET created_ms = created_ms - 25 * 3600000");
     });
     await runDurableObjectAlarm(objectOf("crowd"));
     await runInDurableObject(objectOf("crowd"), (_, state) => {

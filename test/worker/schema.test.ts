@@ -104,7 +104,7 @@ describe("the schema", () => {
       openStore(storage);
       storage.sql.exec("UPDATE meta SET value = 99 WHERE key = 'schema_version'");
       const before = dump(storage);
-      const message = expect.stringMatching(/schema version 99, but this code knows versions up to 1: newer code/);
+      const message = expect.stringMatching(/schema version 99, but this code knows versions up to 2: newer code/);
       expect(() => openStore(storage)).toThrow(expect.objectContaining({ code: "unsupported", message }));
       expect(dump(storage)).toBe(before);
     });
