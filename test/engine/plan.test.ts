@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { openCheckpoint, type Checkpoint } from "../../src/checkpoint/load.ts";
 import { demandedRows } from "../../src/engine/demand.ts";
-import { Instance } from "../../src/engine/instance.ts";
+import { chunkTokensFor, Instance } from "../../src/engine/instance.ts";
 import type { Plan } from "../../src/engine/plan.ts";
 import { parseConfig } from "../../src/model/config.ts";
 import { readGraph, type Graph } from "../../src/model/graph.ts";
@@ -147,5 +147,11 @@ describe("a graph that is not its config's", () => {
     await expect(Instance.prepare(kernelModule, { ...checkpoint, manifest })).rejects.toThrow(
       /element type 1, expected 16/,
     );
+  });
+});
+
+describe("a chunk of a prompt", () => {
+  it("is shorter the larger the model is, so that nobody waits long for it", () => {
+    expect([3_100_000, 30_000_000, 2_700_000_000].map(chunkTokensFor)).toEqual([64, 20, 8]);
   });
 });
