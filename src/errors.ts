@@ -13,6 +13,7 @@ export const errorCodes = [
   "invalid_graph", // graph.onnx is malformed or does not fit its weights
   "invalid_state", // a state does not belong to this model or position
   "io_failed", // the system refused to read or write a file: no space, no permission, a folder in its place
+  "key_reused", // an Idempotency-Key came again with another request
   "model_not_found", // no checkpoint of that name is configured
   "model_too_large", // the model does not fit in the memory allowed
   "not_found", // a named file or tensor does not exist

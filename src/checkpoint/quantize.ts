@@ -17,29 +17,22 @@ const round = (x: number) => x + roundingBias - roundingBias;
 
 /** The scales [rows, blocks] of rows of `columns` values. Throws `invalid_checkpoint` where a value is not finite. */
 export function scalesOf(values: Float32Array, columns: number, type: QuantizedType): Float32Array<ArrayBuffer> {
-  const blocks = Math.ceil(columns / blockSize);
-  const scales = new Float32Array((values.length / columns) * blocks);
+  const scales = new Float32Array((values.length / columns) * Math.ceil(columns / blockSize));
   let block = 0;
-  for (let row = 0; row < values.length; row += columns) {
-    for (let from = row; from < row + columns; from += blockSize) {
-      const extreme = largest(values, from, Math.min(from + blockSize, row + columns));
-      scales[block++] = type === "i8" ? Math.abs(extreme) / 63 : extreme / -8;
-    }
-  }
+  for (const [from, to] of blocksOf(values.length, columns)) scales[block++] = scaleOf(values, from, to, type);
   return scales;
 }
 
 /** The bytes of rows of `columns` values. */
 export function quantized(values: Float32Array, columns: number, type: QuantizedType): Uint8Array<ArrayBuffer> {
-  const scales = scalesOf(values, columns, type);
-  const blocks = Math.ceil(columns / blockSize);
   const [least, most] = type === "i8" ? [-63, 63] : [-8, 7];
   const integers = new Int8Array(values.length);
-  for (let i = 0; i < values.length; i++) {
-    const row = Math.floor(i / columns);
-    const scale = scales[row * blocks + Math.floor((i - row * columns) / blockSize)] ?? 0;
-    const q = scale === 0 ? 0 : round(f((values[i] ?? 0) / scale));
-    integers[i] = Math.min(Math.max(q, least), most);
+  for (const [from, to] of blocksOf(values.length, columns)) {
+    const scale = f(scaleOf(values, from, to, type));
+    if (scale === 0) continue;
+    for (let i = from; i < to; i++) {
+      integers[i] = Math.min(Math.max(round(f((values[i] ?? 0) / scale)), least), most);
+    }
   }
   if (type === "i8") return new Uint8Array(integers.buffer);
   const bytes = new Uint8Array(integers.length / 2);
@@ -49,7 +42,16 @@ export function quantized(values: Float32Array, columns: number, type: Quantized
   return bytes;
 }
 
-function largest(values: Float32Array, from: number, to: number): number {
+/** Where blocks begin and end: they do not run on into the next row. */
+function* blocksOf(count: number, columns: number): Generator<[from: number, to: number]> {
+  for (let row = 0; row < count; row += columns) {
+    for (let from = row; from < row + columns; from += blockSize) {
+      yield [from, Math.min(from + blockSize, row + columns)];
+    }
+  }
+}
+
+function scaleOf(values: Float32Array, from: number, to: number, type: QuantizedType): number {
   let extreme = 0;
   for (let i = from; i < to; i++) {
     const value = values[i] ?? 0;
@@ -58,5 +60,5 @@ function largest(values: Float32Array, from: number, to: number): number {
     }
     if (Math.abs(value) > Math.abs(extreme)) extreme = value;
   }
-  return extreme;
+  return type === "i8" ? Math.abs(extreme) / 63 : extreme / -8;
 }

@@ -8,18 +8,19 @@ import { GriffinError } from "../errors.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { LiveTurn } from "./live-turn.ts";
-import type {
-  ConversationView,
-  ListedTurn,
-  TurnListing,
-  TurnOptions,
-  TurnPage,
-  TurnRequest,
-  TurnView,
+import {
+  mostReplyTokens,
+  type ConversationView,
+  type ListedTurn,
+  type TurnListing,
+  type TurnOptions,
+  type TurnPage,
+  type TurnRequest,
+  type TurnView,
 } from "./protocol.ts";
 import { replay } from "./replay.ts";
 import { runTurn, samplingOf, type TurnHost } from "./run-turn.ts";
-import { hasStore, openStore, type Store, type TurnRow } from "./store.ts";
+import { hasStore, openStore, type Store, type TurnRow, type TurnStep } from "./store.ts";
 import { turnLine } from "./turn-log.ts";
 import { damagedTurn, startedEvent, turnRow, turnStep, viewOf } from "./view.ts";
 
@@ -36,9 +37,6 @@ const rememberedNameKey = "remembered_name";
 const isDeletedKey = "is_deleted";
 /** A page of turns ends when it has this much: a message between objects may have 32 MiB. */
 const mostPageBytes = 2 ** 22;
-/** A reply is in memory until it is kept, and an isolate has little: with log-probabilities it is many times as large. */
-const mostTokens = 65_536;
-const mostTokensWithLogProbabilities = 4_096;
 
 export class Conversation extends DurableObject<Env> {
   #store: Store | undefined;
@@ -50,14 +48,20 @@ export class Conversation extends DurableObject<Env> {
     if (hasStore(ctx.storage)) this.#open();
   }
 
-  /** The name that was given here for the first time, for a day: a repeated request finds what it made before. */
-  rememberName(name: string): string {
+  /**
+   * The name that was given here for the first time, for a day: a repeated request finds what it made before. Throws
+   * `key_reused` where the bodies, named by their hashes, differ.
+   */
+  rememberName(name: string, body: string): string {
     const { kv } = this.ctx.storage;
-    const known = kv.get<string>(rememberedNameKey);
-    if (known !== undefined) return known;
-    kv.put(rememberedNameKey, name);
-    this.#wakeAt(Date.now() + lifetimeMs);
-    return name;
+    const known = kv.get<{ name: string; body: string }>(rememberedNameKey);
+    if (known === undefined) {
+      kv.put(rememberedNameKey, { name, body });
+      this.#wakeAt(Date.now() + lifetimeMs);
+      return name;
+    }
+    if (known.body === body) return known.name;
+    throw new GriffinError("key_reused", "The Idempotency-Key was used with another body: take a new one.");
   }
 
   /** Makes the conversation's first branch, or finds it. */
@@ -199,13 +203,21 @@ export class Conversation extends DurableObject<Env> {
   }
 
   /** The turn that this request began when it was sent before. */
-  #repeated({ repeatKey, repeatWithinMs }: TurnRequest): number | null {
+  #repeated({ repeatKey, repeatWithinMs, isNamed }: TurnRequest): number | null {
     if (repeatKey === null || repeatWithinMs <= 0) return null;
     const turn = this.#store?.turnOfRepeatKey(repeatKey) ?? null;
     const step = turn === null ? null : this.#known().step(turn);
     if (step === null || step.removed || step.status === "failed" || step.status === "cancelled") return null;
     if (this.#live.get(step.turn)?.cancel.signal.aborted) return null;
+    if (!isNamed && step.status !== "in_progress" && !this.#isLatest(step)) return null;
     return step.createdMs + repeatWithinMs >= Date.now() ? step.turn : null;
+  }
+
+  /** Whether nothing came after a turn, or beside it. */
+  #isLatest({ turn, parent, branch }: TurnStep): boolean {
+    const store = this.#known();
+    if (branch !== null) return store.branch(branch)?.head === turn && store.runningTurn(branch) === null;
+    return store.children(parent).at(-1)?.turn === turn && store.children(turn).length === 0;
   }
 
   /** Where a turn goes: checked and taken without a pause in between. */
@@ -301,7 +313,7 @@ export class Conversation extends DurableObject<Env> {
     if (endPosition === null) {
       throw new GriffinError(
         "invalid_argument",
-        `The response to go on from ${status}: it has no state. Go on from the one before it.`,
+        `The response to go on from ${status === "failed" ? "failed" : "was cancelled"} before it had a state. Go on from the one before it.`,
       );
     }
   }
@@ -340,8 +352,7 @@ export class Conversation extends DurableObject<Env> {
 }
 
 function checkLength({ maxTokens, topLogProbabilities }: TurnOptions): void {
-  const most = topLogProbabilities === null ? mostTokens : mostTokensWithLogProbabilities;
+  const most = mostReplyTokens(topLogProbabilities);
   if (maxTokens <= most) return;
-  const where = topLogProbabilities === null ? "" : " with log-probabilities";
-  throw new GriffinError("invalid_argument", `A reply${where} has at most ${most} tokens, asked for ${maxTokens}.`);
+  throw new GriffinError("invalid_argument", `A reply has at most ${most} tokens here, asked for ${maxTokens}.`);
 }

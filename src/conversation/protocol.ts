@@ -6,6 +6,10 @@ import type { ChatMessage } from "../model/chat-template.ts";
 /** How a turn came to its state: read back, computed again because what was kept is gone, or from nothing. */
 export type StateOrigin = "restored" | "recomputed" | "cold";
 
+/** The longest reply: it is in memory until it is kept, and with log-probabilities it is many times as large. */
+export const mostReplyTokens = (topLogProbabilities: number | null): number =>
+  topLogProbabilities === null ? 65_536 : 4_096;
+
 /** The last four are final. */
 export type TurnStatus = "in_progress" | "completed" | "incomplete" | "cancelled" | "failed";
 
@@ -53,6 +57,11 @@ export interface TurnRequest {
    * unless it failed or was cancelled. 0: always begin another.
    */
   repeatWithinMs: number;
+  /**
+   * The caller gave the request its name. Else it is known by its contents alone, which may be said again: only a turn
+   * that runs or that nothing came after is the one meant.
+   */
+  isNamed: boolean;
   /** The caller's own key-value pairs, kept with the turn. */
   metadata: Record<string, string>;
 }

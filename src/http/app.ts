@@ -35,7 +35,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     requestLog.end();
   });
   // Keys come in a header, never in a cookie: a page of any origin may ask.
-  app.use("/v1/*", cors({ origin: "*", exposeHeaders: ["x-request-id"], maxAge: 86_400 }));
+  app.use("/v1/*", cors({ origin: "*", exposeHeaders: ["x-request-id", "x-should-retry"], maxAge: 86_400 }));
   app.use(
     "/v1/*",
     bodyLimit({

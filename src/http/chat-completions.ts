@@ -68,9 +68,10 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
   const options = turnOptions(body, {
     modelIds: context.var.modelIds(),
     maxTokens: body.max_completion_tokens ?? body.max_tokens,
+    maxTokensField: body.max_completion_tokens ? "max_completion_tokens" : "max_tokens",
     topLogProbabilities: body.logprobs ? (body.top_logprobs ?? 0) : null,
   });
-  const { repeatKey, repeatWithinMs } = await repeatOf(context.req, text);
+  const { repeatKey, repeatWithinMs, isNamed } = await repeatOf(context.req, text, context.env);
   const request: TurnRequest = {
     place: { kind: "prefix" },
     messages,
@@ -78,6 +79,7 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
     endsWithClient: true,
     repeatKey,
     repeatWithinMs,
+    isNamed,
     metadata: body.metadata ?? {},
   };
   const object = await chatName(options.model, messages);

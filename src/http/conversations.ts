@@ -6,10 +6,9 @@ import type { AppEnv } from "./context.ts";
 import { conversationItems } from "./conversation-items.ts";
 import { requestError } from "./errors.ts";
 import { formatId, noSuch, parseId, turnOfMessage } from "./ids.ts";
-import { randomName } from "./object-names.ts";
-import { checkShape, readBody } from "./read-body.ts";
+import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
-import { conversationStub, found, namedOnce } from "./stubs.ts";
+import { conversationStub, found } from "./stubs.ts";
 import { metadata, only, refusing } from "./turn-fields.ts";
 
 const createRequest = refusing({ items: only() }, z.object({ metadata }));
@@ -17,15 +16,14 @@ const updateRequest = z.object({ metadata: metadata.unwrap().unwrap() });
 const forkRequest = z.object({ response_id: z.string().nullish() });
 const listQuery = z.object({
   order: z.enum(["asc", "desc"]).default("desc"),
-  limit: z.coerce.number().int().min(1).max(100).default(20),
+  limit: wholeNumber(1, 100).default(20),
   after: z.string().optional(),
 });
 
 export const conversations = new Hono<AppEnv>()
   .post("/v1/conversations", async (context) => {
     const { value, text } = await readBody(context.req, createRequest);
-    const { isNamed, repeatKey } = await repeatOf(context.req, text);
-    const object = isNamed ? await namedOnce(context.env, repeatKey) : randomName();
+    const { newObject: object } = await repeatOf(context.req, text, context.env);
     const stub = conversationStub(context.env, object);
     context.var.log.add({ object: stub.id.toString() });
     const view = await stub.create(value.metadata ?? {});

@@ -15,6 +15,7 @@ export const statusOf = {
   invalid_graph: 500,
   invalid_state: 400,
   io_failed: 500,
+  key_reused: 422,
   model_not_found: 404,
   model_too_large: 503,
   not_found: 404,

@@ -1,12 +1,15 @@
 // The body of a request: bytes to JSON to a schema's type. What does not fit is named by the path of its field; its
 // value is never repeated.
 import type { HonoRequest } from "hono";
-import type { z } from "zod";
+import { z } from "zod";
 import { GriffinError } from "../errors.ts";
 import { requestError } from "./errors.ts";
 
 /** The largest body that is read. */
 export const bodyLimitBytes = 2 ** 20;
+
+/** Of a key that is repeated in an error. */
+const mostKeyCharacters = 64;
 
 /** Marks an issue of a schema as `unsupported`: well-formed, but more than this server does. */
 export const unsupported = { params: { isUnsupported: true } };
@@ -18,7 +21,7 @@ export interface Body<T> {
 
 /** The JSON body; an empty one is `{}`. */
 export async function readBody<T>(request: HonoRequest, schema: z.ZodType<T>): Promise<Body<T>> {
-  const text = decode(await request.arrayBuffer());
+  const text = decode(await bytesOf(request));
   return { text, value: checkShape(schema, text === "" ? {} : parse(text)) };
 }
 
@@ -27,17 +30,37 @@ export function checkShape<T>(schema: z.ZodType<T>, value: unknown): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
-  const param = issue === undefined ? "" : pathText(issue.path);
+  // The name of a key that is not allowed is what somebody wrote, not a name of ours.
+  const param =
+    issue === undefined ? "" : pathText(issue.code === "invalid_key" ? issue.path.slice(0, -1) : issue.path);
   const isUnsupported = issue?.code === "custom" && issue.params?.["isUnsupported"] === true;
   const message = `${param || "The body"}: ${issue?.message ?? "invalid"}.`;
   if (param === "") throw new GriffinError("invalid_argument", message);
   throw requestError(isUnsupported ? "unsupported" : "invalid_argument", message, param);
 }
 
+async function bytesOf(request: HonoRequest): Promise<ArrayBuffer> {
+  try {
+    return await request.arrayBuffer();
+  } catch (cause) {
+    throw new GriffinError("cancelled", "The client left before its request was here.", { cause });
+  }
+}
+
+/** A whole number of a query, in decimal digits. */
+export const wholeNumber = (least: number, most: number) =>
+  z
+    .string()
+    .regex(/^\d{1,16}$/, "expected a whole number")
+    .transform(Number)
+    .pipe(z.number().min(least).max(most));
+
 /** `messages[0].role` */
 function pathText(path: readonly PropertyKey[]): string {
   return path
-    .map((key, index) => (typeof key === "number" ? `[${key}]` : `${index > 0 ? "." : ""}${String(key)}`))
+    .map((key, index) =>
+      typeof key === "number" ? `[${key}]` : `${index > 0 ? "." : ""}${String(key).slice(0, mostKeyCharacters)}`,
+    )
     .join("");
 }
 

@@ -1,10 +1,12 @@
 // Repeated requests. Clients send a request again when no answer came; the turn must not be there twice.
-// `Idempotency-Key` says which requests are one. openai's clients send none, but count their attempts in
-// `x-stainless-retry-count`: an attempt after the first looks for the latest turn that the same request began. Without
-// either, equal requests are two turns.
+// `Idempotency-Key` says which requests are one; with another body it is an error. openai's clients send none, but count
+// their attempts in `x-stainless-retry-count`: an attempt after the first looks for the latest turn that the same
+// request began. Without either, equal requests are two turns.
 import type { HonoRequest } from "hono";
+import type { Env } from "../conversation/env.ts";
 import { requestError } from "./errors.ts";
-import { hashedName } from "./object-names.ts";
+import { hashedName, randomName } from "./object-names.ts";
+import { repeatStub } from "./stubs.ts";
 
 const keyHeader = "idempotency-key";
 const keyLimit = 255;
@@ -15,21 +17,25 @@ const retryWithinMs = 15 * 60_000;
 export interface Repeat {
   repeatKey: string;
   repeatWithinMs: number;
-  /** Whether the caller named the request, so that an object of its own can be found again by `repeatKey`. */
+  /** Whether the caller named the request. */
   isNamed: boolean;
+  /** For the object that the request may make: at random, but the same one when a named request comes again. */
+  newObject: string;
 }
 
-/** Under which key a turn of this request is kept, and how far back to look for one. */
-export async function repeatOf(request: HonoRequest, body: string): Promise<Repeat> {
-  const key = request.header(keyHeader);
-  if (key !== undefined) {
-    if (key === "" || key.length > keyLimit) {
-      throw requestError("invalid_argument", `${keyHeader}: expected 1 to ${keyLimit} characters.`, keyHeader);
-    }
-    const repeatKey = await hashedName("named", key, request.path, body);
-    return { repeatKey, repeatWithinMs: keyLifetimeMs, isNamed: true };
-  }
-  const attempts = Number(request.header("x-stainless-retry-count") ?? 0);
+/** Under which key a turn of this request is kept, and how far back to look for one. Fails with `key_reused`. */
+export async function repeatOf(request: HonoRequest, body: string, env: Env): Promise<Repeat> {
   const repeatKey = await hashedName("body", request.path, body);
-  return { repeatKey, repeatWithinMs: attempts > 0 ? retryWithinMs : 0, isNamed: false };
+  const key = request.header(keyHeader);
+  if (key === undefined) {
+    const attempts = Number(request.header("x-stainless-retry-count") ?? 0);
+    const repeatWithinMs = attempts > 0 ? retryWithinMs : 0;
+    return { repeatKey, repeatWithinMs, isNamed: false, newObject: randomName() };
+  }
+  if (key === "" || key.length > keyLimit) {
+    throw requestError("invalid_argument", `${keyHeader}: expected 1 to ${keyLimit} characters.`, keyHeader);
+  }
+  const named = await hashedName("named", key, request.path);
+  const newObject = await repeatStub(env, named).rememberName(randomName(), repeatKey);
+  return { repeatKey: named, repeatWithinMs: keyLifetimeMs, isNamed: true, newObject };
 }

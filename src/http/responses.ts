@@ -2,21 +2,19 @@
 // its own. It runs on when its client goes away, and is kept until it is deleted.
 import { Hono, type Context } from "hono";
 import { z } from "zod";
-import type { TurnPlace, TurnRequest } from "../conversation/protocol.ts";
+import type { TurnPlace, TurnRequest, TurnView } from "../conversation/protocol.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { AppEnv } from "./context.ts";
 import { codeOf, requestError } from "./errors.ts";
 import { formatId, noSuch, parseId, type IdKind } from "./ids.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
-import { randomName } from "./object-names.ts";
-import { checkShape, readBody, unsupported } from "./read-body.ts";
+import { checkShape, readBody, unsupported, wholeNumber } from "./read-body.ts";
 import { repeatOf, type Repeat } from "./repeat.ts";
 import { responseEvents } from "./response-events.ts";
 import { messagesOf, responseObject } from "./response-object.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
-import type { Env } from "../conversation/env.ts";
-import { conversationStub, found, namedOnce } from "./stubs.ts";
+import { conversationStub, found } from "./stubs.ts";
 import { finalView, readTurn, turnError, type TurnReader } from "./turn-events.ts";
 import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
 
@@ -33,6 +31,18 @@ const input = z.preprocess(
   (value) => (typeof value === "string" ? [{ role: "user", content: value }] : value),
   z.array(item).min(1),
 );
+
+/** What OpenAI's clients may ask to include; there is only one of these here. */
+const includable = [
+  "message.output_text.logprobs",
+  "reasoning.encrypted_content",
+  "file_search_call.results",
+  "web_search_call.results",
+  "web_search_call.action.sources",
+  "message.input_image.image_url",
+  "computer_call_output.output.image_url",
+  "code_interpreter_call.outputs",
+] as const;
 
 export const responseRequest = refusing(
   {
@@ -53,7 +63,8 @@ export const responseRequest = refusing(
       conversation: z
         .union([z.string(), z.object({ id: z.string() })], "expected an id or an object with one")
         .nullish(),
-      include: z.array(z.string()).nullish(),
+      include: z.array(z.enum(includable)).nullish(),
+      text: z.object({ format: z.object({ type: z.string() }).nullish(), verbosity: z.unknown() }).nullish(),
       stream: z.boolean().nullish(),
       background: z.boolean().nullish(),
       max_output_tokens: maxTokens,
@@ -69,7 +80,7 @@ type ResponseRequest = z.infer<typeof responseRequest>;
 
 const retrieveQuery = z.object({
   stream: z.enum(["true", "false"]).optional(),
-  starting_after: z.coerce.number().int().min(0).optional(),
+  starting_after: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
 });
 
 export const responses = new Hono<AppEnv>()
@@ -79,11 +90,12 @@ export const responses = new Hono<AppEnv>()
     const options = turnOptions(body, {
       modelIds: context.var.modelIds(),
       maxTokens: body.max_output_tokens,
+      maxTokensField: "max_output_tokens",
       topLogProbabilities: wantsLogprobs ? (body.top_logprobs ?? 0) : null,
     });
     const messages: ChatMessage[] = messagesOf(body.instructions, body.input);
-    const repeat = await repeatOf(context.req, text);
-    const { object, place, unknown } = await placeOf(body, repeat, context.env);
+    const repeat = await repeatOf(context.req, text, context.env);
+    const { object, place, unknown } = placeOf(body, repeat);
     const request: TurnRequest = {
       place,
       messages,
@@ -91,6 +103,7 @@ export const responses = new Hono<AppEnv>()
       endsWithClient: false,
       repeatKey: repeat.repeatKey,
       repeatWithinMs: repeat.repeatWithinMs,
+      isNamed: repeat.isNamed,
       metadata: body.metadata ?? {},
     };
     const stub = conversationStub(context.env, object);
@@ -116,7 +129,11 @@ export const responses = new Hono<AppEnv>()
       const reader = readTurn(await found("response", stub.events(turn)), context.req.raw.signal);
       return streamed(context, object, reader, query.starting_after);
     }
-    return context.json(responseObject(object, await found("response", stub.view(turn))));
+    const view = await found("response", stub.view(turn));
+    const hasLogprobs = view.options.topLogProbabilities !== null && view.status !== "in_progress";
+    if (!hasLogprobs) return context.json(responseObject(object, view));
+    const { events } = readTurn(await found("response", stub.events(turn)), context.req.raw.signal);
+    return context.json(await read(object, events));
   })
   .post("/v1/responses/:id/cancel", async (context) => {
     const { object, stub, turn } = named(context);
@@ -129,10 +146,18 @@ export const responses = new Hono<AppEnv>()
   });
 
 async function finished({ var: { log } }: Context<AppEnv>, object: string, { events }: TurnReader) {
+  const response = await read(object, events, (view) => {
+    log.add({ turn: view.turn });
+    if (view.status === "failed") throw turnError(view);
+  });
+  return response;
+}
+
+/** The response with the log-probabilities that its events tell of. */
+async function read(object: string, events: TurnReader["events"], check: (view: TurnView) => void = () => undefined) {
   const logprobs: WireLogProbability[] = [];
   const view = await finalView(events, (token) => logprobs.push(...logProbabilitiesOf(token)));
-  log.add({ turn: view.turn });
-  if (view.status === "failed") throw turnError(view);
+  check(view);
   return responseObject(object, view, logprobs);
 }
 
@@ -155,15 +180,8 @@ const unknownConversation = () => requestError("not_found", noSuch("conversation
 const unknownPrevious = () =>
   requestError("not_found", noSuch("response").message, "previous_response_id", "previous_response_not_found");
 
-/**
- * Where a response goes. One without a place begins an object of its own: at random, or, when the caller named the
- * request, one that the same request finds again.
- */
-async function placeOf(
-  { conversation, previous_response_id: previous }: ResponseRequest,
-  repeat: Repeat,
-  env: Env,
-): Promise<Place> {
+/** Where a response goes. One without a place begins an object of its own. */
+function placeOf({ conversation, previous_response_id: previous }: ResponseRequest, { newObject }: Repeat): Place {
   if (typeof conversation === "string" || conversation) {
     const id = typeof conversation === "string" ? conversation : conversation.id;
     const { object, number: branch } = parseOr("conversation", id, unknownConversation);
@@ -173,8 +191,7 @@ async function placeOf(
     const { object, number: turn } = parseOr("response", previous, unknownPrevious);
     return { object, place: { kind: "after", turn }, unknown: unknownPrevious };
   }
-  const object = repeat.isNamed ? await namedOnce(env, repeat.repeatKey) : randomName();
-  return { object, place: { kind: "after", turn: null }, unknown: () => noSuch("response") };
+  return { object: newObject, place: { kind: "after", turn: null }, unknown: () => noSuch("response") };
 }
 
 function parseOr(kind: IdKind, text: string, unknown: () => Error) {

@@ -3,15 +3,14 @@
 import type { Env } from "../conversation/env.ts";
 import { codeOf } from "./errors.ts";
 import { noSuch, type IdKind } from "./ids.ts";
-import { randomName } from "./object-names.ts";
 
 /** The object that ids of conversations and responses name. */
 export const conversationStub = ({ CONVERSATIONS }: Env, object: string) =>
   CONVERSATIONS.get(CONVERSATIONS.idFromName(`conversation/${object}`));
 
-/** The object name that a repeated request made when it came first: at random, so that only its caller has it. */
-export const namedOnce = ({ CONVERSATIONS }: Env, repeatKey: string): Promise<string> =>
-  CONVERSATIONS.get(CONVERSATIONS.idFromName(`repeat/${repeatKey}`)).rememberName(randomName());
+/** The object that remembers a request which its caller named. */
+export const repeatStub = ({ CONVERSATIONS }: Env, name: string) =>
+  CONVERSATIONS.get(CONVERSATIONS.idFromName(`repeat/${name}`));
 
 /** The object that keeps the prefixes of a chat. */
 export const prefixStub = ({ CONVERSATIONS }: Env, object: string) =>

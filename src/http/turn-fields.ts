@@ -1,7 +1,7 @@
 // Fields that several routes share, and what they become in a turn's options. Ranges are OpenAI's where it has the
 // field, the engine's where it has not.
 import { z } from "zod";
-import type { TurnOptions } from "../conversation/protocol.ts";
+import { mostReplyTokens, type TurnOptions } from "../conversation/protocol.ts";
 import { requestError } from "./errors.ts";
 import { unsupported } from "./read-body.ts";
 
@@ -53,11 +53,23 @@ type SamplingRequest = z.infer<z.ZodObject<typeof samplingFields>>;
 interface Rest {
   modelIds: readonly string[];
   maxTokens: number | null | undefined;
+  /** What the route calls them. */
+  maxTokensField: string;
   topLogProbabilities: number | null;
 }
 
 /** A turn's options, all filled in. Fails with `model_not_found`. */
-export function turnOptions(request: SamplingRequest, { modelIds, maxTokens: limit, ...rest }: Rest): TurnOptions {
+export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
+  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities } = rest;
+  const most = mostReplyTokens(topLogProbabilities);
+  if ((limit ?? 0) > most) {
+    const why = topLogProbabilities === null ? "" : " with log-probabilities";
+    throw requestError(
+      "invalid_argument",
+      `${maxTokensField}: a reply has at most ${most} tokens${why}.`,
+      maxTokensField,
+    );
+  }
   return {
     model: knownModel(request.model ?? "pocket", modelIds),
     maxTokens: limit ?? defaultMaxTokens,
@@ -74,7 +86,7 @@ export function turnOptions(request: SamplingRequest, { modelIds, maxTokens: lim
       bias: value,
     })),
     seed: seedText(request.seed),
-    ...rest,
+    topLogProbabilities,
   };
 }
 

@@ -84,8 +84,9 @@ export async function listItems(id: string, signal: AbortSignal): Promise<Item[]
   }
 }
 
-export async function cancelResponse(id: string, signal: AbortSignal): Promise<void> {
-  await call("POST", `v1/responses/${id}/cancel`, signal);
+/** Stops a reply, and returns it as it is kept. */
+export async function cancelResponse(id: string, signal: AbortSignal): Promise<ResponseObject> {
+  return (await call("POST", `v1/responses/${id}/cancel`, signal)).json();
 }
 
 /** Asks for a reply, to be read as it comes. */

@@ -77,7 +77,9 @@ export class Composer {
   #update(): void {
     this.#send.classList.toggle("stop", this.#isBusy);
     this.#send.textContent = this.#isBusy ? "Stop" : "Send";
-    this.#send.disabled = !this.#isBusy && (!this.#isReady || this.#field.value.trim() === "");
+    // Not `disabled`: the keyboard would lose its place when a reply ends.
+    const isIdle = !this.#isBusy && (!this.#isReady || this.#field.value.trim() === "");
+    this.#send.setAttribute("aria-disabled", String(isIdle));
   }
 
   #fit(): void {

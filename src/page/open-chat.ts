@@ -43,7 +43,7 @@ export class OpenChat {
   #shown: string;
   /** Where the unnamed conversation forks from; null begins anew. */
   #origin: { conversation: string; response: string | null } | null = null;
-  #run: { turn: Turn; stop: AbortController; isStopping: boolean } | null = null;
+  #run: Run | null = null;
   #isLost = false;
 
   constructor(chat: Chat | null, listener: Listener) {
@@ -156,7 +156,7 @@ export class OpenChat {
     if (run === null) return;
     if (run.turn.response === null && this.#isLost) return run.stop.abort();
     run.isStopping = true;
-    await this.#cancel(run.turn);
+    await this.#cancel(run);
   }
 
   /** A failed message goes out anew. One that the server may have is asked for again, never said twice. */
@@ -235,21 +235,27 @@ export class OpenChat {
     prepare: (signal: AbortSignal) => Promise<{ request: api.Request } | { response: string }>,
   ): Promise<void> {
     const stop = new AbortController();
-    const run = { turn, stop, isStopping: false };
+    const run: Run = { turn, stop, isStopping: false, stopped: null };
     const signal = AbortSignal.any([stop.signal, this.#closed.signal]);
     const askedMs = performance.now();
     this.#run = run;
     this.#listener.changed();
+    let watch: Watch | null = null;
+    const connection: OnConnection = (lost) => {
+      // Times that include a server's absence say nothing of it.
+      if (lost) watch = null;
+      this.#listener.connection(lost);
+    };
     try {
       const source = await prepare(signal);
-      const watch: Watch | null = "request" in source ? { askedMs, firstTokenMs: null, lastTokenMs: null } : null;
-      for await (const progress of follow(source, signal, this.#listener.connection)) {
+      if ("request" in source) watch = { askedMs, firstTokenMs: null, lastTokenMs: null };
+      for await (const progress of follow(source, signal, connection)) {
         if (progress.type === "created") {
           turn.response = progress.response;
           turn.status = "in_progress";
           const sending = this.chat?.sending;
           if (this.chat && sending) this.#keep(this.chat, { sending: { ...sending, response: turn.response } });
-          if (run.isStopping) void this.#cancel(turn);
+          if (run.isStopping) void this.#cancel(run);
         } else if (progress.type === "text") {
           if (watch) {
             watch.lastTokenMs = performance.now();
@@ -261,7 +267,8 @@ export class OpenChat {
       }
     } catch (error) {
       if (this.#closed.signal.aborted) return;
-      if (stop.signal.aborted) this.#giveBack(turn);
+      if (run.stopped !== null) this.#end(turn, run.stopped, watch);
+      else if (stop.signal.aborted) this.#giveBack(turn);
       else {
         turn.status = "broken";
         turn.fault = inWords(error);
@@ -286,10 +293,15 @@ export class OpenChat {
     this.#keep(this.chat, { measured: { ...this.chat.measured, [response.id]: turn.measured }, sending: null });
   }
 
-  async #cancel({ response }: Turn): Promise<void> {
+  /** What the server says of the stopped reply is its end, whatever of it is still on its way. */
+  async #cancel(run: Run): Promise<void> {
+    const { response } = run.turn;
     if (response === null) return;
     // A reply that ended by itself meanwhile needs no stopping.
-    await this.#persist((signal) => api.cancelResponse(response, signal)).catch(() => {});
+    const stopped = await this.#persist((signal) => api.cancelResponse(response, signal)).catch(() => null);
+    if (stopped === null || this.#run !== run) return;
+    run.stopped = stopped;
+    run.stop.abort();
   }
 
   #giveBack(turn: Turn): void {
@@ -317,6 +329,15 @@ export class OpenChat {
   #persist<T>(act: (signal: AbortSignal) => Promise<T>): Promise<T> {
     return persist(this.#closed.signal, this.#listener.connection, act);
   }
+}
+
+/** A reply that is followed. */
+interface Run {
+  turn: Turn;
+  stop: AbortController;
+  isStopping: boolean;
+  /** What the server said when it was stopped. */
+  stopped: api.ResponseObject | null;
 }
 
 /** 128 random bits. `crypto.randomUUID` is missing where the page comes over plain http. */

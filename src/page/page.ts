@@ -62,7 +62,7 @@ openAddressed();
 
 /** Opens the chat that the address names. */
 function openAddressed(): void {
-  const [id = null] = /(?<=^#)conv_\w+$/.exec(location.hash) ?? [];
+  const [id = null] = /(?<=^#)conv_[a-z2-7]{32}_\d+$/.exec(location.hash) ?? [];
   open.close();
   const opened = new OpenChat(
     id === null ? null : (findChat(id) ?? adopt(id)),
@@ -92,6 +92,7 @@ function adopt(id: string): Chat {
 function send(message: string): void {
   void open.send(message);
   transcript.scrollToEnd();
+  focusComposer();
 }
 
 function render(): void {

@@ -20,12 +20,15 @@ export class Transcript {
   readonly #empty = find("empty", HTMLElement);
   readonly #views = new WeakMap<Turn, TurnView>();
   readonly #actions: TurnActions;
+  /** Text that came since the last frame. */
+  readonly #grown = new Map<Turn, string>();
 
   constructor(actions: TurnActions) {
     this.#actions = actions;
   }
 
   render(shown: Shown): void {
+    this.#grown.clear(); // it is part of what is shown now
     this.#keepingEnd(() => {
       const { path, isBusy } = shown;
       this.#empty.hidden = path.length > 0 || shown.chat !== null;
@@ -39,9 +42,17 @@ export class Transcript {
     });
   }
 
-  /** More of a reply. */
+  /** More of a reply. It is shown with the next frame: a reply may come faster than anything can be laid out. */
   grow(turn: Turn, text: string): void {
-    this.#keepingEnd(() => this.#viewOf(turn).grow(text));
+    if (this.#grown.size === 0) requestAnimationFrame(() => this.#showGrown());
+    this.#grown.set(turn, (this.#grown.get(turn) ?? "") + text);
+  }
+
+  #showGrown(): void {
+    this.#keepingEnd(() => {
+      for (const [turn, text] of this.#grown) this.#viewOf(turn).grow(text);
+    });
+    this.#grown.clear();
   }
 
   focusVersions(turn: Turn): void {

@@ -10,6 +10,9 @@ export interface TurnActions {
   show(turn: Turn): void;
 }
 
+/** Views made so far: buttons name their message by it. */
+let views = 0;
+
 export class TurnView {
   readonly root: HTMLElement;
   readonly #turn: Turn;
@@ -28,17 +31,19 @@ export class TurnView {
 
   constructor(turn: Turn, actions: TurnActions) {
     this.#turn = turn;
+    this.#message.id = `message-${++views}`;
+    const ofMessage = { class: "quiet", "aria-describedby": this.#message.id };
     const move = (by: number) => {
       const target = this.#versions[this.#versions.indexOf(turn) + by];
       if (target) actions.show(target);
     };
     this.#buttons = {
-      edit: button("Edit", () => this.#edit(actions), { class: "quiet" }),
+      edit: button("Edit", () => this.#edit(actions), ofMessage),
       earlier: button("‹", () => move(-1), { class: "quiet", "aria-label": "Earlier version" }),
       later: button("›", () => move(1), { class: "quiet", "aria-label": "Later version" }),
-      regenerate: button("Regenerate", () => actions.regenerate(turn), { class: "quiet" }),
+      regenerate: button("Regenerate", () => actions.regenerate(turn), ofMessage),
       fork: button("Fork", () => actions.fork(turn), {
-        class: "quiet",
+        ...ofMessage,
         title: "Begin a new chat that goes on from here",
       }),
       retry: button("Try again", () => actions.regenerate(turn)),
@@ -88,7 +93,9 @@ export class TurnView {
 
   /** Adds to the reply without touching what stands there. */
   grow(text: string): void {
-    this.#text.append(text);
+    const { lastChild } = this.#text;
+    if (lastChild instanceof Text) lastChild.appendData(text);
+    else this.#text.append(text);
   }
 
   /** Where the keyboard goes when the version changes under it. */

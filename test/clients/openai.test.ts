@@ -361,6 +361,32 @@ describe("requests sent again", () => {
     expect((await alone()).id).toBe((await alone()).id);
     const create = () => client.conversations.create({}, { headers: { "idempotency-key": "d" } });
     expect((await create()).id).toBe((await create()).id);
+    const other = client.responses.create({ ...greedy, input: whoAmI }, { headers: { "idempotency-key": "c" } });
+    expect(await failureOf(other)).toMatchObject({ status: 422, code: "key_reused" });
+  });
+
+  it("is refused, not taken for an older one, when the client tries it again against a busy conversation", async () => {
+    const { id: conversation } = await client.conversations.create();
+    const first = await client.responses.create({ ...greedy, conversation, input: "yes" });
+    const long = { ...greedy, ...(endless as object), conversation, input: story, max_output_tokens: 60_000 };
+    const running = await client.responses.create({ ...long, background: true });
+    const again = client.responses.create({ ...greedy, conversation, input: "yes" }, { maxRetries: 2 });
+    expect(await failureOf(again)).toMatchObject({ status: 409, code: "conversation_busy" });
+    await client.responses.cancel(running.id);
+    const second = await client.responses.create({ ...greedy, conversation, input: "yes" });
+    expect(second.id).not.toBe(first.id);
+  });
+
+  it("tell their log-probabilities again when they are retrieved", async () => {
+    const include = ["message.output_text.logprobs" as const];
+    const created = await client.responses.create({ ...greedy, input: ada, include, top_logprobs: 2 });
+    const retrieved = await client.responses.retrieve(created.id);
+    expect(retrieved.output).toEqual(created.output);
+    const { id } = await client.responses.create({ ...greedy, input: ada, include, top_logprobs: 2, background: true });
+    await expect.poll(async () => (await client.responses.retrieve(id)).status).toBe("completed");
+    const [item] = (await client.responses.retrieve(id)).output;
+    const [part] = item?.type === "message" ? item.content : [];
+    expect(part?.type === "output_text" && part.logprobs?.length).toBeGreaterThan(3);
   });
 });
 

@@ -106,9 +106,32 @@ describe("the app", () => {
     ["items?limit=0", "limit"],
     ["items?limit=101", "limit"],
     ["items?order=up", "order"],
+    ["items?limit=0x3", "limit"],
+    ["items?limit=", "limit"],
   ])("refuses a list of %s by name", async (query, param) => {
     const answer = ask(`/v1/conversations/conv_${objectName}_0/${query}`);
     expect(await errorOf(answer)).toEqual({ status: 400, code: "invalid_argument", param });
+  });
+
+  it.each(["-1", "", "0x3", "1e3", " 2", "x"])("refuses to start a stream after %j", async (after) => {
+    const answer = ask(`/v1/responses/resp_${objectName}_1?stream=true&starting_after=${encodeURIComponent(after)}`);
+    expect(await errorOf(answer)).toEqual({ status: 400, code: "invalid_argument", param: "starting_after" });
+  });
+
+  it("says nothing in an error that somebody wrote as the name of a key", async () => {
+    for (const change of [{ metadata: { ["SECRET".repeat(100_000)]: "x" } }, { logit_bias: { SECRET: 1 } }]) {
+      const answer = await post("/v1/responses", JSON.stringify({ input: "Hello", ...change }));
+      expect(answer.status).toBe(400);
+      const text = await answer.text();
+      expect(text).not.toContain("SECRET");
+      expect(JSON.parse(text)).toMatchObject({ error: { param: Object.keys(change)[0] } });
+    }
+  });
+
+  it("names the field of a reply that would be too long", async () => {
+    const body = JSON.stringify({ input: "Hello", max_output_tokens: 65_537 });
+    const param = "max_output_tokens";
+    expect(await errorOf(post("/v1/responses", body))).toEqual({ status: 400, code: "invalid_argument", param });
   });
 
   it("refuses items for a new conversation, and a model that is not there", async () => {

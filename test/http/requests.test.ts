@@ -6,7 +6,12 @@ import { turnOptions } from "../../src/http/turn-fields.ts";
 import { plainOptions } from "../turn-options.ts";
 
 const user = { role: "user", content: "Hello" };
-const rest = { modelIds: ["pocket", "other"], maxTokens: null, topLogProbabilities: null };
+const rest = {
+  modelIds: ["pocket", "other"],
+  maxTokens: null,
+  topLogProbabilities: null,
+  maxTokensField: "max_tokens",
+};
 
 /** The code and the field of what is wrong with a body. */
 function fault(check: () => unknown): { code: unknown; param: unknown } {
@@ -204,7 +209,9 @@ describe("a turn's options", () => {
     for (const bad of [biases(1_025), { "01": 1 }, { "-1": 1 }]) {
       expect(chatRequest.safeParse({ ...body, logit_bias: bad }).success).toBe(false);
     }
-    expect(turnOptions(body, { ...rest, maxTokens: body.max_tokens, topLogProbabilities: 2 })).toEqual({
+    expect(
+      turnOptions(body, { ...rest, maxTokens: body.max_tokens, topLogProbabilities: 2, maxTokensField: "max_tokens" }),
+    ).toEqual({
       model: "other",
       maxTokens: 9,
       stop: ["END"],

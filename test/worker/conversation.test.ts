@@ -145,6 +145,20 @@ describe("a conversation", () => {
     expect((await stub.begin({ ...request, repeatWithinMs: 0 })).turn).not.toBe(first.turn);
   });
 
+  it("takes an unnamed request that is said again later for another one", async () => {
+    const stub = stubOf("says yes twice");
+    await stub.create({});
+    const yes = say("yes", { repeatKey: "yes", repeatWithinMs: 60_000, isNamed: false });
+    const first = await turn(stub, yes);
+    expect((await stub.begin(yes)).turn).toBe(first.turn);
+    const { turn: running } = await stub.begin(say("Tell me a story.", { options: { ...endless, maxTokens: 2_000 } }));
+    expect(await refusal("says yes twice", (object) => object.begin(yes))).toBe("conversation_busy");
+    await stub.cancel(running);
+    const second = await turn(stub, yes);
+    expect(second).toMatchObject({ parent: running, status: "completed" });
+    expect((await stub.begin({ ...yes, isNamed: true })).turn).toBe(second.turn);
+  });
+
   it("lists its turns in stretches, from either end, the one that runs among them", async () => {
     const numbers = (await sayAll("lists", chat)).map((view) => view.turn);
     const stub = stubOf("lists");
@@ -582,11 +596,12 @@ describe("an unfinished turn", () => {
 
 describe("a repeated creation", () => {
   it("finds the random name that the first one made", async () => {
-    const name = await stubOf("repeat/key").rememberName("random");
+    const name = await stubOf("repeat/key").rememberName("random", "body");
     expect(name).toBe("random");
-    expect(await stubOf("repeat/key").rememberName("another")).toBe("random");
+    expect(await stubOf("repeat/key").rememberName("another", "body")).toBe("random");
+    expect(await refusal("repeat/key", (object) => object.rememberName("fourth", "other body"))).toBe("key_reused");
     await runDurableObjectAlarm(objectOf("repeat/key"));
-    expect(await stubOf("repeat/key").rememberName("third")).toBe("third");
+    expect(await stubOf("repeat/key").rememberName("third", "other body")).toBe("third");
   });
 });
 

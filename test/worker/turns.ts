@@ -14,7 +14,7 @@ export function say(
   change: Omit<Partial<TurnRequest>, "options"> & { options?: Partial<TurnOptions> } = {},
 ): TurnRequest {
   const place: TurnPlace = { kind: "branch", branch: 0 };
-  const rest = { endsWithClient: false, repeatKey: null, repeatWithinMs: 0, metadata: {} };
+  const rest = { endsWithClient: false, repeatKey: null, repeatWithinMs: 0, isNamed: true, metadata: {} };
   return {
     place,
     messages: [{ role: "user", content }],
