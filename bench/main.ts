@@ -1,16 +1,22 @@
 // `npm run bench -- http`: runs a benchmark and prints a table of medians and spreads, with the machine it ran on.
+// `npm run bench -- quality`: what quantisation costs in quality, which no machine changes.
 import { execFileSync } from "node:child_process";
 import os from "node:os";
 import path from "node:path";
 import { measureHttp } from "./http.ts";
 import { grouped, type Figure } from "./figure.ts";
+import { heldOut, measureQuality, qualityTable } from "./quality.ts";
 
 const benchmarks: Record<string, () => Promise<Figure[]>> = { http: measureHttp };
 
 const name = process.argv[2] ?? "";
+if (name === "quality") {
+  console.log(qualityTable(await measureQuality(await heldOut())));
+  process.exit();
+}
 const measure = benchmarks[name];
 if (measure === undefined) {
-  console.error(`Usage: npm run bench -- ${Object.keys(benchmarks).join(" | ")}`);
+  console.error(`Usage: npm run bench -- ${[...Object.keys(benchmarks), "quality"].join(" | ")}`);
   process.exit(2);
 }
 const figures = await measure();

@@ -158,13 +158,12 @@ describe("RecurrentGemma-2B", () => {
     const { instance } = engine;
     const [slotPtr = 0] = instance.layout.slots;
     let logits = instance.forward(slotPtr, [2, 651, 4320], 0, "last");
-    const decodeMs = performance.now();
-    for (let position = 3; position < 13; position++) logits = instance.forward(slotPtr, [position], position, "last");
+    for (let position = 3; position < 6; position++) logits = instance.forward(slotPtr, [position], position, "last");
     expect(logits.every(Number.isFinite)).toBe(true);
     expect(new Set(logits).size).toBeGreaterThan(1_000);
     console.log(
       `int4: peak ${(rssBytes / 1e6).toFixed(0)} MB, converted in ${(convertMs / 1000).toFixed(0)} s, runs in ` +
-        `${instance.layout.totalBytes} bytes, ${(10_000 / (performance.now() - decodeMs)).toFixed(1)} tokens/s`,
+        `${instance.layout.totalBytes} bytes`,
     );
   });
 });
