@@ -89,7 +89,7 @@ async function measureHealth(server: TestServer): Promise<Figure[]> {
   return [{ name: "`GET /health`, 16 connections", unit: "requests/s", values }];
 }
 
-/** What turns of an ordinary chat write. */
+/** What responses of an ordinary chat write. */
 async function measureTurns(server: TestServer): Promise<Figure[]> {
   const replies: Reply[] = [];
   for (let turn = 0; turn < 30; turn++) {

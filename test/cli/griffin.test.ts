@@ -76,9 +76,9 @@ describe("griffin run", () => {
   });
 
   it("refuses a model that needs more memory than allowed, with the numbers", async () => {
-    const { status, stderr } = await griffin(["run", "models/pocket", "--prompt", "x", "--memory", "5"]);
+    const { status, stderr } = await griffin(["run", "models/pocket", "--prompt", "x", "--memory", "3"]);
     expect(status).toBe(1);
-    expect(stderr).toMatch(/needs \d+ bytes .* 5000000 are allowed/);
+    expect(stderr).toMatch(/needs \d+ bytes .* 3000000 are allowed/);
   });
 });
 
@@ -170,10 +170,10 @@ describe("griffin logits --engine onnx", () => {
   });
 
   it("refuses a model whose weights need more memory than allowed", async () => {
-    const args = ["--tokens", tokens(), "--out", inTemporary("x"), "--engine", "onnx", "--memory", "5"];
+    const args = ["--tokens", tokens(), "--out", inTemporary("x"), "--engine", "onnx", "--memory", "3"];
     const { status, stderr } = await griffin(["logits", "models/pocket", ...args]);
     expect(status).toBe(1);
-    expect(stderr).toMatch(/^griffin: ONNX Runtime needs more than the \d+ bytes .* 5000000 are allowed\.\n$/);
+    expect(stderr).toMatch(/^griffin: ONNX Runtime needs more than the \d+ bytes .* 3000000 are allowed\.\n$/);
   });
 
   it("says in one line what ONNX Runtime says of a graph it does not take", async () => {

@@ -9,7 +9,7 @@ const hasTerminal = spawnSync("python3", ["-c", "import pty"]).status === 0;
 const prompt = /\[0J> /;
 /** What was said is ever likelier to be said again: a story that begins like this does not end by itself. */
 const endless = ["--temperature", "0", "--frequency-penalty", "-2", "--max-tokens", "1000000", "--stats"];
-const story = "Tell me a story.";
+const story = "Tell me a story about a fox.";
 const statsOf = (text: string) =>
   [...text.matchAll(/\[(\w+)\] read (\d+) .* generated (\d+) .* position (\d+)/g)].map(
     ([, finishReason, read, generated, position]) => ({
@@ -51,7 +51,7 @@ describe("griffin run --chat on a terminal", () => {
     const { ended, sees, type } = chat("--max-tokens", "150");
     await sees(prompt);
     type(`${story}\r`);
-    await sees(/a story\.\s+\S[^]{20}/);
+    await sees(/a fox\.\s+\S[^]{20}/);
     type(ctrlD);
     const { status, stdout } = await ended;
     expect(stdout).not.toMatch(/ERR_|Error/);
@@ -64,7 +64,7 @@ describe("griffin run --chat on a terminal", () => {
     const { ended, sees, type } = chat();
     await sees(prompt);
     type(`${story}\r`);
-    await sees(/a story\.\s+\S[^]{20}/);
+    await sees(/a fox\.\s+\S[^]{20}/);
     type(ctrlD);
     await sleep(500); // two keys in one moment would be one read, and the second lost with the input that the first closes
     type(ctrlC);
