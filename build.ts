@@ -8,7 +8,7 @@ import { build as buildKernels } from "./wasm/build.ts";
 
 const cli = "dist/griffin.js";
 const pocket = "models/pocket";
-/** What pocket is served in: as good as bf16, smaller and faster (bench/README.md, "Quality"). */
+/** What pocket is served in: as good as bf16, smaller and faster (README.md, "What quantisation costs"). */
 const format = "int8";
 const publicFolder = "dist/public";
 /** Cloudflare's limit for one static file. */
