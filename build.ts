@@ -7,6 +7,7 @@ import * as esbuild from "esbuild";
 import { build as buildKernels } from "./wasm/build.ts";
 
 const cli = "dist/griffin.js";
+const member = "dist/team-member.js";
 const pocket = "models/pocket";
 /** What pocket is served in: as good as bf16, smaller and faster (README.md, "What quantisation costs"). */
 const format = "int8";
@@ -17,16 +18,17 @@ const largestAssetBytes = 25 * 1024 * 1024;
 process.chdir(import.meta.dirname);
 await buildKernels("plain");
 await buildKernels("relaxed");
+await buildKernels("threads");
 await buildCli();
 await convertPocket();
 await buildPublic();
 await buildWorker();
 
 async function buildCli(): Promise<void> {
-  if (!(await isStale([cli], ["src/**/*.ts", "package.json"]))) return;
+  if (!(await isStale([cli, member], ["src/**/*.ts", "package.json"]))) return;
   await esbuild.build({
-    entryPoints: ["src/cli/griffin.ts"],
-    outfile: cli,
+    entryPoints: ["src/cli/griffin.ts", "src/cli/team-member.ts"],
+    outdir: "dist",
     bundle: true,
     platform: "node",
     format: "esm",

@@ -1,6 +1,6 @@
-// Compiles wasm/index.ts to dist/: `node wasm/build.ts`. The modules have no imports and export their memory. There are
-// two: griffin.wasm runs wherever there is SIMD; griffin-relaxed.wasm uses the one relaxed instruction whose result is
-// the same everywhere (dot.ts), so both give the same bits.
+// Compiles wasm/index.ts to dist/: `node wasm/build.ts`. There are three modules, and all give the same bits: griffin.wasm
+// runs wherever there is SIMD; griffin-relaxed.wasm uses the one relaxed instruction whose result is the same everywhere
+// (block_dot.ts); griffin-threads.wasm does so too, over a memory that several threads share and that it imports.
 import { mkdir, readFile, readdir, rename, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 
@@ -8,13 +8,17 @@ const root = path.resolve(import.meta.dirname, "..");
 const sources = path.join(root, "wasm");
 
 const flags = ["-O3", "--noAssert", "--runtime", "stub", "--use", "abort="];
-const features = { plain: "simd,bulk-memory", relaxed: "simd,bulk-memory,relaxed-simd" };
-/** Which instructions a module uses. */
-export type Variant = keyof typeof features;
-const outputs: Record<Variant, string> = {
-  plain: path.join(root, "dist/griffin.wasm"),
-  relaxed: path.join(root, "dist/griffin-relaxed.wasm"),
+const relaxed = "simd,bulk-memory,relaxed-simd";
+/** What a module is built for, and the file it becomes. */
+const variants = {
+  plain: { file: "griffin.wasm", options: ["--enable", "simd,bulk-memory"] },
+  relaxed: { file: "griffin-relaxed.wasm", options: ["--enable", relaxed] },
+  threads: {
+    file: "griffin-threads.wasm",
+    options: ["--enable", `${relaxed},threads`, "--importMemory", "--sharedMemory", "--maximumMemory", "65535"],
+  },
 };
+export type Variant = keyof typeof variants;
 
 /** Compiles a source file of wasm/, or the source text given under that name, and returns the module's bytes. */
 export async function compile(
@@ -26,7 +30,7 @@ export async function compile(
   const { default: asc } = await import("assemblyscript/asc");
   const name = `wasm/${entry}`;
   let binary: Uint8Array | undefined;
-  const options = ["--enable", features[variant], "--baseDir", root, "--outFile", "out.wasm"];
+  const options = [...variants[variant].options, "--baseDir", root, "--outFile", "out.wasm"];
   const { error, stderr } = await asc.main([name, ...flags, ...options], {
     readFile: async (file, base) =>
       file === name && text !== undefined ? text : readFile(path.resolve(base, file), "utf8").catch(() => null),
@@ -41,7 +45,7 @@ export async function compile(
 
 /** Brings a module in dist/ up to date and returns its path; does nothing when it is newer than every source. */
 export async function build(variant: Variant = "plain"): Promise<string> {
-  const output = outputs[variant];
+  const output = path.join(root, "dist", variants[variant].file);
   if ((await modifiedMs([output])) < (await modifiedMs(await sourceFiles()))) {
     await mkdir(path.dirname(output), { recursive: true });
     // Written aside and renamed, so that a test running beside this one never reads half a module.
@@ -64,5 +68,6 @@ async function modifiedMs(files: string[]): Promise<number> {
 }
 
 if (import.meta.main) {
-  for (const variant of ["plain", "relaxed"] as const) console.log(path.relative(process.cwd(), await build(variant)));
+  for (const variant of Object.keys(variants) as Variant[])
+    console.log(path.relative(process.cwd(), await build(variant)));
 }

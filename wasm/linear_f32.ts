@@ -1,6 +1,7 @@
 // y[t, m] = Σ_k x[t, k] · w[m, k] + bias[m], k ascending in one chain from 0, the bias last
 //
-// Shapes     x [T, K] f32, w [M, K] f32 in panels of 8 rows (pack.ts), bias [M] f32 or pointer 0; y [T, M] f32
+// Shapes     x [T, K] f32, w [M, K] f32 in panels of 8 rows (pack.ts), bias [M] f32 or pointer 0; y [T, M] f32,
+//            its rows `stride` elements apart, so that a matrix can be computed in shares of whole panels
 // Alignment  none needed
 // Aliasing   none
 // Tail       groups of four panels or four tokens repeat their last one where fewer are left, and store it once;
@@ -12,9 +13,18 @@ import { store_panel } from "./panel";
 import { mul_add } from "./simd";
 
 /** Multiplies every token by a matrix of f32; a token's bits do not depend on T. */
-export function linear_f32(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, T: i32, M: i32, K: i32): void {
+export function linear_f32(
+  yPtr: usize,
+  xPtr: usize,
+  weightPtr: usize,
+  biasPtr: usize,
+  T: i32,
+  M: i32,
+  K: i32,
+  stride: i32,
+): void {
   if (T == 1) one_token(yPtr, xPtr, weightPtr, biasPtr, M, K);
-  else many_tokens(yPtr, xPtr, weightPtr, biasPtr, T, M, K);
+  else many_tokens(yPtr, xPtr, weightPtr, biasPtr, T, M, K, stride);
 }
 
 /** Walks four panels side by side: the processor then prefetches four streams. */
@@ -59,9 +69,18 @@ function one_token(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, M
 }
 
 /** Walks one panel for four tokens at a time: it is read from memory once and stays in cache. */
-function many_tokens(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, T: i32, M: i32, K: i32): void {
+function many_tokens(
+  yPtr: usize,
+  xPtr: usize,
+  weightPtr: usize,
+  biasPtr: usize,
+  T: i32,
+  M: i32,
+  K: i32,
+  stride: i32,
+): void {
   const xBytes = (<usize>K) << 2;
-  const yBytes = (<usize>M) << 2;
+  const yBytes = (<usize>stride) << 2;
   for (let m = 0; m < M; m += 8) {
     const panelEnd = weightPtr + ((<usize>K) << 5);
     for (let t = 0; t < T; t += 4) {

@@ -1,7 +1,8 @@
 // y[t, m] = Σ_b (Σ_k∈b q[t, k] · w[m, k]) · (scale[m, b] · scale[t, b]) + bias[m], b ascending in one chain from 0
 //
 // Shapes     x [T, K] f32, w [M, K] int8 from −63 to 63 or int4 from −8 to 7, with scales [M, blocks] f32, in panels of
-//            4 rows (quantized.ts), bias [M] f32 or pointer 0; y [T, M] f32; scratch of `linear_q_scratch(T, K)` bytes
+//            4 rows (quantized.ts), bias [M] f32 or pointer 0; y [T, M] f32, its rows `stride` elements apart;
+//            scratch of `linear_q_scratch(T, K)` bytes
 // Alignment  none needed
 // Aliasing   none
 // Tail       groups of four panels repeat their last one where fewer are left; outputs from M on are not stored
@@ -9,47 +10,60 @@
 // Source     four streams of weights for one token, because memory is slower than arithmetic there; for many, a block of
 //            weights stays in registers while all tokens pass it
 import { add_block, block_dot, held_dot, held_weights, LOW_NIBBLES, ONES } from "./block_dot";
-import { block_bytes, blocks, offset_of, ROWS, weight_bytes, X_BYTES } from "./quantized";
+import { BLOCK, block_bytes, blocks, offset_of, ROWS, weight_bytes, X_BYTES } from "./quantized";
 import { quantize_rows } from "./quantize_rows";
 import { load_lanes, mul_add, store_lanes } from "./simd";
 
 /** Multiplies every token by a matrix of int8; a token's bits do not depend on T. */
 export function linear_i8(
-  y: usize,
-  x: usize,
-  weight: usize,
-  bias: usize,
-  scratch: usize,
+  yPtr: usize,
+  xPtr: usize,
+  weightPtr: usize,
+  biasPtr: usize,
+  scratchPtr: usize,
   T: i32,
   M: i32,
   K: i32,
+  stride: i32,
 ): void {
-  linear<i8>(y, x, weight, bias, scratch, T, M, K);
+  linear<i8>(yPtr, xPtr, weightPtr, biasPtr, scratchPtr, T, M, K, stride);
 }
 
 /** Multiplies every token by a matrix of int4; a token's bits do not depend on T. */
 export function linear_i4(
-  y: usize,
-  x: usize,
-  weight: usize,
-  bias: usize,
-  scratch: usize,
+  yPtr: usize,
+  xPtr: usize,
+  weightPtr: usize,
+  biasPtr: usize,
+  scratchPtr: usize,
   T: i32,
   M: i32,
   K: i32,
+  stride: i32,
 ): void {
-  linear<u8>(y, x, weight, bias, scratch, T, M, K);
+  linear<u8>(yPtr, xPtr, weightPtr, biasPtr, scratchPtr, T, M, K, stride);
 }
 
-/** Bytes that T tokens need besides the operands: their activations, and four sums a token. */
+/** Bytes that T tokens need besides the operands: their activations, one more block, and four sums a token. */
 export function linear_q_scratch(T: i32, K: i32): i32 {
-  return T * (blocks(K) * X_BYTES + 16);
+  return T * (blocks(K) * X_BYTES + 16) + BLOCK * 4;
 }
 
-function linear<W>(y: usize, x: usize, weight: usize, bias: usize, scratch: usize, T: i32, M: i32, K: i32): void {
-  quantize_rows(scratch, x, T, K, offset_of<W>());
-  if (T == 1) one_token<W>(y, scratch, weight, bias, M, blocks(K));
-  else many_tokens<W>(y, scratch, weight, bias, T, M, blocks(K));
+function linear<W>(
+  yPtr: usize,
+  xPtr: usize,
+  weightPtr: usize,
+  biasPtr: usize,
+  scratchPtr: usize,
+  T: i32,
+  M: i32,
+  K: i32,
+  stride: i32,
+): void {
+  const tailPtr = scratchPtr + <usize>(T * (blocks(K) * X_BYTES + 16));
+  quantize_rows(scratchPtr, xPtr, tailPtr, T, K, offset_of<W>());
+  if (T == 1) one_token<W>(yPtr, scratchPtr, weightPtr, biasPtr, M, blocks(K));
+  else many_tokens<W>(yPtr, scratchPtr, weightPtr, biasPtr, T, M, blocks(K), stride);
 }
 
 /** Walks four panels side by side: the processor then prefetches four streams. */
@@ -97,10 +111,19 @@ function one_token<W>(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize
 }
 
 /** Holds a block of one panel in registers while every token passes; sums wait in memory, which stays in cache. */
-function many_tokens<W>(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, T: i32, M: i32, count: i32): void {
+function many_tokens<W>(
+  yPtr: usize,
+  xPtr: usize,
+  weightPtr: usize,
+  biasPtr: usize,
+  T: i32,
+  M: i32,
+  count: i32,
+  stride: i32,
+): void {
   const ones = v128.load(ONES);
   const low = v128.load(LOW_NIBBLES);
-  const yBytes = (<usize>M) << 2;
+  const yBytes = (<usize>stride) << 2;
   const sumPtr = xPtr + <usize>(count * T * X_BYTES);
   const sumEnd = sumPtr + ((<usize>T) << 4);
   for (let m = 0; m < M; m += ROWS) {

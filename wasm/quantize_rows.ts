@@ -1,6 +1,6 @@
 // scale = max |x| / 127, q = round(x · 127 / max |x|), half to even, in every block of 32 of a row
 //
-// Shapes     x [T, K] f32; q [blocks][T][48 bytes] (quantized.ts)
+// Shapes     x [T, K] f32; q [blocks][T][48 bytes] (quantized.ts); tail: room for one block of f32
 // Alignment  none needed
 // Aliasing   none
 // Tail       a block beyond K is filled up with zeros
@@ -13,7 +13,7 @@ import { load_lanes, max_lanes } from "./simd";
 const SMALLEST: f32 = 1e-36;
 
 /** Rounds rows to int8; `offset` is that of the panels they will meet. */
-export function quantize_rows(qPtr: usize, xPtr: usize, T: i32, K: i32, offset: i32): void {
+export function quantize_rows(qPtr: usize, xPtr: usize, tailPtr: usize, T: i32, K: i32, offset: i32): void {
   const count = blocks(K);
   for (let t = 0; t < T; t++) {
     for (let b = 0; b < count; b++) {
@@ -21,7 +21,7 @@ export function quantize_rows(qPtr: usize, xPtr: usize, T: i32, K: i32, offset: 
       const q = qPtr + <usize>(b * T + t) * X_BYTES;
       const left = K - b * BLOCK;
       if (left >= BLOCK) quantize_block(q, x, offset);
-      else quantize_tail(q, x, left, offset);
+      else quantize_tail(q, x, tailPtr, left, offset);
     }
   }
 }
@@ -48,16 +48,13 @@ function quantize_block(q: usize, x: usize, offset: i32): void {
 }
 
 /** The last block of a row, copied to where zeros can follow it. */
-function quantize_tail(q: usize, x: usize, left: i32, offset: i32): void {
+function quantize_tail(q: usize, x: usize, tailPtr: usize, left: i32, offset: i32): void {
   for (let i = 0; i < BLOCK; i += 4) {
     const lanes = i < left ? load_lanes(x + ((<usize>i) << 2), left - i) : f32x4.splat(0);
-    v128.store(TAIL + ((<usize>i) << 2), lanes);
+    v128.store(tailPtr + ((<usize>i) << 2), lanes);
   }
-  quantize_block(q, TAIL, offset);
+  quantize_block(q, tailPtr, offset);
 }
-
-/** Room for one block. */
-const TAIL = memory.data(128, 16);
 
 /** Eight values as i16. NaN becomes 0; the scale, then NaN too, tells. */
 function pair(a: v128, b: v128, factor: v128): v128 {

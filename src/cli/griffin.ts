@@ -88,6 +88,11 @@ program
   .option("--seed <n>", "the same seed gives the same reply", seed)
   .option("--stop <text...>", "end the reply before this text")
   .option("--memory <megabytes>", "refuse models that need more memory", megabytes)
+  .option(
+    "--threads <n>",
+    "threads that share the work; as many as there are cores, 4 at most, unless told",
+    integer(1),
+  )
   .option("--stats", "print tokens and speed after each reply")
   .action(run);
 
@@ -105,6 +110,11 @@ program
   .option("--chunk <n>", "tokens read in one pass", integer(1))
   .option("--states", "write the state after the last token too, as state.{T}.layers.{i}.…")
   .option("--memory <megabytes>", "refuse models that need more memory", megabytes)
+  .option(
+    "--threads <n>",
+    "threads that share the work; as many as there are cores, 4 at most, unless told",
+    integer(1),
+  )
   .action(writeLogits);
 
 /** A reader that went away, as `head` does, has what it wanted: that is a normal end. */

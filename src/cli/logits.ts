@@ -15,6 +15,7 @@ export interface LogitsOptions {
   chunk?: number;
   states?: boolean;
   memory?: number;
+  threads?: number;
 }
 
 /** A loaded model, whoever computes. */
@@ -75,7 +76,9 @@ async function readTokens(file: string): Promise<number[]> {
 
 async function wasmScorer(folder: string, tokens: readonly number[], options: LogitsOptions): Promise<Scorer> {
   const chunkTokens = Math.min(options.chunk ?? defaultChunkTokens, Math.max(tokens.length, 1));
-  const engine = await loadEngine(folder, { chunkTokens, logitsTokens: chunkTokens, memoryLimitBytes: options.memory });
+  const { memory, threads } = options;
+  const sizes = { chunkTokens, logitsTokens: chunkTokens, memoryLimitBytes: memory };
+  const engine = await loadEngine(folder, { ...sizes, threads });
   const layout = engine.instance.stateLayout;
   return {
     vocabSize: engine.config.vocabSize,

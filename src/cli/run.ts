@@ -15,6 +15,7 @@ export interface RunOptions extends Partial<SamplingOptions> {
   stop?: string[];
   memory?: number;
   stats?: boolean;
+  threads?: number;
 }
 
 /** Streams the reply to `--prompt`, or chats until end of input. */
@@ -24,7 +25,7 @@ export async function run(folder: string, options: RunOptions): Promise<void> {
   }
   if (options.raw && options.chat)
     throw new GriffinError("invalid_argument", "--raw goes with --prompt, not with --chat.");
-  const engine = await loadEngine(folder, { memoryLimitBytes: options.memory });
+  const engine = await loadEngine(folder, { memoryLimitBytes: options.memory, threads: options.threads });
   if (engine.tokenizer === null) {
     throw new GriffinError(
       "not_found",

@@ -14,6 +14,7 @@ import {
   addressableBytes,
   clearSlot,
   layoutMemory,
+  pageBytes,
   reserve,
   restoreState,
   saveState,
@@ -21,6 +22,7 @@ import {
 } from "./memory.ts";
 import { buildPlan, type Plan } from "./plan.ts";
 import { schedule } from "./schedule.ts";
+import type { OpenTeam, Team } from "./team.ts";
 import { stagingBytes, storeWeights } from "./weights.ts";
 
 export interface InstanceOptions {
@@ -32,6 +34,8 @@ export interface InstanceOptions {
   logitsTokens?: number;
   /** Refuse models that need more memory than this. */
   memoryLimitBytes?: number;
+  /** Makes threads that share the work; the module must be the one for threads. */
+  openTeam?: OpenTeam;
 }
 
 /**
@@ -55,12 +59,14 @@ export class Instance {
   readonly layout: MemoryLayout;
   readonly stateLayout: StateLayout;
   readonly #kernels: Kernels;
+  readonly #team: Team | undefined;
   readonly #plan: (tokens: number, logits: Rows) => Plan;
 
-  private constructor(kernels: Kernels, checkpoint: Checkpoint, options: InstanceOptions) {
+  private constructor(kernels: Kernels, checkpoint: Checkpoint, options: InstanceOptions, team: Team | undefined) {
     const { config, manifest } = checkpoint;
     const graph = readGraph(decodeModel(checkpoint.graph));
     this.#kernels = kernels;
+    this.#team = team;
     this.vocabSize = config.vocabSize;
     this.chunkTokens = atLeastOne("chunkTokens", options.chunkTokens ?? chunkTokensFor(manifest.parameters));
     this.logitsTokens = Math.min(atLeastOne("logitsTokens", options.logitsTokens ?? 1), this.chunkTokens);
@@ -68,10 +74,11 @@ export class Instance {
 
     checkGraph(graph, this.stateLayout, config, manifest.kv);
 
+    const shares = team?.shares ?? 1;
     const passes = {
-      none: schedule(graph, kernels, this.chunkTokens, "none"),
-      last: schedule(graph, kernels, this.chunkTokens, "last"),
-      all: schedule(graph, kernels, this.logitsTokens, "all"),
+      none: schedule(graph, kernels, this.chunkTokens, "none", shares),
+      last: schedule(graph, kernels, this.chunkTokens, "last", shares),
+      all: schedule(graph, kernels, this.logitsTokens, "all", shares),
     };
     const memory = {
       heapBase: kernels.heap_base(),
@@ -93,7 +100,11 @@ export class Instance {
     checkpoint: Checkpoint,
     options: InstanceOptions = {},
   ): Promise<Instance> {
-    return new Instance(await instantiateKernels(module), checkpoint, options);
+    const { openTeam } = options;
+    if (openTeam === undefined) return new Instance(await instantiateKernels(module), checkpoint, options, undefined);
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: addressableBytes / pageBytes, shared: true });
+    const kernels = await instantiateKernels(module, memory);
+    return new Instance(kernels, checkpoint, options, await openTeam(module, memory));
   }
 
   /** A model ready to run. Throws `model_too_large` before any weight is read. */
@@ -126,7 +137,7 @@ export class Instance {
     const { buffer } = this.#kernels.memory;
     new Int32Array(buffer, plan.tokensPtr, tokens.length).set(tokens);
     new Int32Array(buffer, plan.posPtr, tokens.length).forEach((_, i, pos) => (pos[i] = position + i));
-    execute(this.#kernels, plan, slotPtr);
+    execute(this.#kernels, plan, slotPtr, this.#team);
     const rows = logits === "all" ? tokens.length : logits === "last" ? 1 : 0;
     return new Float32Array(buffer, plan.logitsPtr, rows * this.vocabSize);
   }

@@ -7,7 +7,7 @@ import type { ElementType } from "../model/weights.ts";
 
 type Kernel = (...args: number[]) => void;
 
-const kernelNames = [
+export const kernelNames = [
   "add",
   "block_diagonal",
   "causal_conv1d",
@@ -39,9 +39,9 @@ export type Kernels = Record<KernelName | PackName, Kernel> & {
   local_attention_scratch(numHeads: number, headDim: number, window: number, rotaryDim: number): number;
 };
 
-/** One instance of griffin.wasm. The module has no imports. */
-export async function instantiateKernels(module: WebAssembly.Module): Promise<Kernels> {
-  const instance = await WebAssembly.instantiate(module, {});
+/** One instance of griffin.wasm. What a module for threads imports is the memory that they share. */
+export async function instantiateKernels(module: WebAssembly.Module, memory?: WebAssembly.Memory): Promise<Kernels> {
+  const instance = await WebAssembly.instantiate(module, memory === undefined ? {} : { env: { memory } });
   const missing = kernelNames.filter((name) => typeof instance.exports[name] !== "function");
   if (missing.length > 0) {
     throw new GriffinError("internal", `griffin.wasm lacks the kernels ${missing.join(", ")}: build it again.`);
@@ -59,6 +59,8 @@ export interface Operand {
   shape: readonly number[];
   /** What an element is stored as. */
   dtype: ElementType | "i32";
+  /** Of a packed matrix: how many rows are together, in how many bytes. */
+  panel?: { rows: number; bytes: number };
 }
 
 /** One call of a function with every operand in place. */
@@ -86,8 +88,34 @@ export interface KernelCall {
 
 interface KernelRule {
   bind(call: BoundCall): KernelCall;
-  /** Bytes the kernel needs besides its operands. */
+  /** Bytes the kernel needs besides its operands; each share of a call needs as many. */
   scratchBytes?(kernels: Kernels, sizes: NodeSizes): number;
+  /** Arguments of calls that together compute what one call computes, so many at most. */
+  share?(call: BoundCall, args: readonly number[], most: number, scratchBytes: number): number[][];
+}
+
+/** Multiplications of a share at the least: telling the others of a call takes some microseconds. */
+const leastShare = 2 ** 16;
+
+/** Shares of a linear: whole panels of its matrix. `at` says where M and the scratch are among the arguments. */
+function shareRows(at: { M: number; scratch?: number }): KernelRule["share"] {
+  return ({ at: operand, dim }, args, most, scratchBytes) => {
+    const [M, panel] = [dim("y", 1), operand("weight").panel];
+    if (panel === undefined) return [];
+    const panels = Math.ceil(M / panel.rows);
+    const count = Math.min(most, panels, Math.floor((dim("y", 0) * M * dim("x", 1)) / leastShare));
+    if (count < 2) return [];
+    const first = (share: number) => Math.floor((panels * share) / count);
+    return Array.from({ length: count }, (_, share) => {
+      const [from, to] = [first(share), first(share + 1)];
+      const [y = 0, x = 0, weight = 0, bias = 0] = args;
+      const rowBytes = from * panel.rows * 4;
+      const shared = [y + rowBytes, x, weight + from * panel.bytes, bias === 0 ? 0 : bias + rowBytes, ...args.slice(4)];
+      shared[at.M] = Math.min(to * panel.rows, M) - from * panel.rows;
+      if (at.scratch !== undefined) shared[at.scratch] = (args[at.scratch] ?? 0) + share * scratchBytes;
+      return shared;
+    });
+  };
 }
 
 const bind =
@@ -101,6 +129,8 @@ const bind =
     };
   };
 
+/** A linear's sizes: T, M, K, and how far apart the rows of y are. */
+const linearSizes = (call: BoundCall) => [...rowsAndColumns(call), call.dim("x", 1), call.dim("y", 1)];
 const rowsAndColumns = ({ dim }: BoundCall) => [dim("y", 0), dim("y", 1)];
 const count = ({ dim }: BoundCall) => dim("y", 0) * dim("y", 1);
 /** The kernel of a function for the element type of one of its operands. */
@@ -136,19 +166,16 @@ export const kernelRules: Record<OperatorName, KernelRule> = {
     bind: bind("rms_norm", ["y", "x", "weight"], (call) => [...rowsAndColumns(call), call.attribute("epsilon")]),
   },
   linear: {
-    bind: (call) =>
-      bind(kernelOf("linear", call, "weight"), ["y", "x", "weight", "bias"], () => [
-        ...rowsAndColumns(call),
-        call.dim("x", 1),
-      ])(call),
+    bind: (call) => bind(kernelOf("linear", call, "weight"), ["y", "x", "weight", "bias"], linearSizes)(call),
+    share: shareRows({ M: 5 }),
   },
   linear_q: {
+    share: shareRows({ scratch: 4, M: 6 }),
     scratchBytes: (kernels, { dim }) => kernels.linear_q_scratch(dim("x", 0), dim("x", 1)),
     bind: (call) =>
       bind(kernelOf("linear", call, "weight"), ["y", "x", "weight", "bias"], () => [
         call.scratchPtr,
-        ...rowsAndColumns(call),
-        call.dim("x", 1),
+        ...linearSizes(call),
       ])(call),
   },
   gelu_mul: { bind: bind("gelu_mul", ["y", "gate", "x"], (call) => [count(call)]) },

@@ -7,7 +7,8 @@ import type { State, StateEntry, StateLayout } from "../model/state.ts";
 import { aligned } from "./arena.ts";
 import { packedBytes, packings, type Packing } from "./packing.ts";
 
-const pageBytes = 65_536;
+/** Of WASM memory. */
+export const pageBytes = 65_536;
 /** What 32-bit WASM can address. */
 export const addressableBytes = 65_536 * pageBytes - pageBytes;
 /** Rings are a multiple of the tile in which attention walks keys. */

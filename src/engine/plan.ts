@@ -4,7 +4,7 @@ import { GriffinError } from "../errors.ts";
 import { signatureOf } from "../model/functions.ts";
 import type { GraphNode } from "../model/graph.ts";
 import type { Rows } from "./demand.ts";
-import { attributeOf, kernelRules, type KernelCall, type Operand } from "./kernels.ts";
+import { attributeOf, kernelRules, type BoundCall, type KernelCall, type Operand } from "./kernels.ts";
 import type { MemoryLayout } from "./memory.ts";
 import { bytesOf, rowCount, scratchOf, sized, type Schedule } from "./schedule.ts";
 
@@ -12,6 +12,8 @@ export interface PlanStep extends KernelCall {
   /** Name of the graph's node. */
   node: string;
   operands: readonly Operand[];
+  /** The call dealt out for a team; nothing where one thread computes it alone. */
+  shares: readonly (readonly number[])[];
 }
 
 export interface Plan {
@@ -27,7 +29,7 @@ export interface Plan {
 
 /** The plan for a pass of `tokens` tokens, at most as many as were scheduled for. */
 export function buildPlan(scheduled: Schedule, tokens: number, layout: MemoryLayout): Plan {
-  const { logits, nodes, mostTokens, arenaBytes } = scheduled;
+  const { logits, nodes, mostTokens, arenaBytes, shares: mostShares } = scheduled;
   if (tokens > mostTokens || arenaBytes > layout.arenaBytes) {
     throw new GriffinError("internal", `A pass of ${tokens} tokens does not fit the arena laid out for ${mostTokens}.`);
   }
@@ -35,15 +37,19 @@ export function buildPlan(scheduled: Schedule, tokens: number, layout: MemoryLay
     const { inputs, outputs } = signatureOf(node.operator);
     const at = (operand: string) => placeOperand(scheduled, tokens, layout, node, operand);
     const scratch = scheduled.offsets.get(scratchOf(node));
-    const call = kernelRules[node.operator].bind({
+    const rule = kernelRules[node.operator];
+    const bound: BoundCall = {
       at,
       dim: (operand, axis) => at(operand).shape[axis] ?? 0,
       attribute: (name) => attributeOf(node, name),
       ringLength: layout.ringLength,
       scratchPtr: scratch === undefined ? 0 : layout.arenaPtr + scratch,
-    });
+    };
+    const call = rule.bind(bound);
     const operands = [...inputs, ...outputs].map(at).filter(({ name }) => name !== "");
-    return { node: node.name, operands, ...call };
+    const shareBytes = scheduled.scratchBytes.get(scratchOf(node)) ?? 0;
+    const shares = mostShares > 1 ? (rule.share?.(bound, call.args, mostShares, shareBytes) ?? []) : [];
+    return { node: node.name, operands, ...call, shares };
   });
   const arena = (name: string) => arenaAddress(scheduled, layout, name);
   const logitsPtr = logits === "none" ? 0 : arena("logits");
@@ -73,7 +79,11 @@ function placeOperand(
     return { name, shape, dtype: entry.dtype, address: entry.slotOffset, inSlot: true };
   }
   const weight = layout.weights.get(name);
-  if (weight !== undefined) return { name, shape, dtype: weight.dtype, address: weight.address, inSlot: false };
+  if (weight !== undefined) {
+    const { dtype, address, packing } = weight;
+    const panel = packing && { rows: packing.panelRows, bytes: packing.panelBytes };
+    return { name, shape, dtype, address, inSlot: false, ...(panel && { panel }) };
+  }
 
   const declared = graph.inputs.find((value) => value.name === name);
   // A call on the last row alone reads the last row of inputs that others need whole.

@@ -2,7 +2,7 @@
 // tokens a pass may read; a pass of fewer uses the same places, so no pass can need more than was laid out.
 import { outputShapes, signatureOf, type Shape } from "../model/functions.ts";
 import type { Graph, GraphNode } from "../model/graph.ts";
-import { placeLifetimes, type Lifetime } from "./arena.ts";
+import { aligned, placeLifetimes, type Lifetime } from "./arena.ts";
 import { demandedRows, type Rows } from "./demand.ts";
 import { attributeOf, kernelRules, type Kernels } from "./kernels.ts";
 
@@ -20,6 +20,10 @@ export interface Schedule {
   /** Value or scratch → where in the arena. */
   offsets: ReadonlyMap<string, number>;
   arenaBytes: number;
+  /** Into how many shares a call may be dealt out; 1 where there is no team. */
+  shares: number;
+  /** Scratch → bytes of it that one share needs. */
+  scratchBytes: ReadonlyMap<string, number>;
 }
 
 const elementBytes = 4;
@@ -37,7 +41,14 @@ export const sized = (shape: Shape, rows: number) => shape.map((dim) => (dim ===
 export const bytesOf = (shape: readonly number[]) => shape.reduce((total, size) => total * size, elementBytes);
 
 /** The schedule for passes of up to `mostTokens` tokens. Checks the graph's shapes, as far as kernels rely on them. */
-export function schedule(graph: Graph, kernels: Kernels, mostTokens: number, logits: Rows): Schedule {
+export function schedule(
+  graph: Graph,
+  kernels: Kernels,
+  mostTokens: number,
+  logits: Rows,
+  /** Into how many shares a call may be dealt out. */
+  shares = 1,
+): Schedule {
   const demand = demandedRows(graph, logits);
   const nodes = graph.nodes.filter((node) => node.outputs.some((name) => rowCount(demand.get(name), 1) > 0));
   const shapes = inferShapes(graph, nodes);
@@ -51,6 +62,7 @@ export function schedule(graph: Graph, kernels: Kernels, mostTokens: number, log
   });
 
   const lifetimes = new Map<string, Lifetime>();
+  const scratchBytes = new Map<string, number>();
   /** A value written over another → whose bytes these were first. */
   const owners = new Map<string, string>();
   for (const { name } of graph.inputs) {
@@ -76,12 +88,28 @@ export function schedule(graph: Graph, kernels: Kernels, mostTokens: number, log
         sized(shapes.get(node.inputs[inputs.indexOf(operand)] ?? "") ?? [], mostTokens)[axis] ?? 0,
       attribute: (name) => attributeOf(node, name),
     });
-    if (bytes !== undefined) lifetimes.set(scratchOf(node), { name: scratchOf(node), bytes, from: step, to: step });
+    if (bytes !== undefined) {
+      scratchBytes.set(scratchOf(node), aligned(bytes));
+      const all = kernelRules[node.operator].share === undefined ? bytes : aligned(bytes) * shares;
+      lifetimes.set(scratchOf(node), { name: scratchOf(node), bytes: all, from: step, to: step });
+    }
   });
 
   const { offsets, totalBytes } = placeLifetimes([...lifetimes.values()]);
   for (const [name, owner] of owners) offsets.set(name, offsets.get(owner) ?? 0);
-  return { graph, logits, mostTokens, nodes, shapes, demand, states, offsets, arenaBytes: totalBytes };
+  return {
+    graph,
+    logits,
+    mostTokens,
+    nodes,
+    shapes,
+    demand,
+    states,
+    offsets,
+    shares,
+    scratchBytes,
+    arenaBytes: totalBytes,
+  };
 }
 
 function inferShapes(graph: Graph, nodes: readonly GraphNode[]): Map<string, Shape> {

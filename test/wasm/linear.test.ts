@@ -30,7 +30,7 @@ function linear({ T, K, M, x, weight, bias }: Call, dtype: Dtype, atOnce: number
   const y = operands.output(T * M);
   for (let t = 0; t < T; t += atOnce) {
     const [yPtr, xPtr] = [y.ptr + t * M * 4, input.ptr + t * K * 4];
-    kernels[`linear_${dtype}`](yPtr, xPtr, packed.ptr, biasPtr, Math.min(atOnce, T - t), M, K);
+    kernels[`linear_${dtype}`](yPtr, xPtr, packed.ptr, biasPtr, Math.min(atOnce, T - t), M, K, M);
   }
   operands.check();
   return y.f32();
@@ -97,7 +97,7 @@ describe.each(dtypes)("linear_%s", (dtype) => {
       const input = operands.input(random(T * K, 7));
       const y = operands.output(T * M);
       const run = (xPtr: number, weightPtr: number) => {
-        kernels[`linear_${dtype}`](y.ptr, xPtr, weightPtr, 0, T, M, K);
+        kernels[`linear_${dtype}`](y.ptr, xPtr, weightPtr, 0, T, M, K, M);
         return y.f32();
       };
       const want = run(input.ptr, packed.ptr);

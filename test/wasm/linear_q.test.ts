@@ -65,7 +65,7 @@ function linear({ T, x, weight, bias }: Call, build: keyof typeof builds, atOnce
   const y = operands.output(T * M);
   for (let t = 0; t < T; t += atOnce) {
     const [yPtr, xPtr] = [y.ptr + t * M * 4, input.ptr + t * K * 4];
-    kernels[`linear_${type}`](yPtr, xPtr, packed.ptr, biasPtr, scratch.ptr, Math.min(atOnce, T - t), M, K);
+    kernels[`linear_${type}`](yPtr, xPtr, packed.ptr, biasPtr, scratch.ptr, Math.min(atOnce, T - t), M, K, M);
   }
   operands.check();
   return y.f32();

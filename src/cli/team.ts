@@ -1,0 +1,100 @@
+// A team of Node's worker threads. A call is a kernel and lists of numbers in shared memory, one a share; everybody, the
+// caller too, takes the next share until there is none. So a thread that the system keeps waiting holds up nobody.
+import { Worker } from "node:worker_threads";
+import { instantiateKernels, kernelNames, type Kernels } from "../engine/kernels.ts";
+import type { OpenTeam } from "../engine/team.ts";
+
+/** Places in the shared words: calls so far, the next share, shares to come, shares not done, the kernel, failures. */
+const at = { call: 0, next: 1, count: 2, left: 3, kernel: 4, failed: 5 } as const;
+const mostArgs = 16;
+const sharesAMember = 4;
+/** A share that is not done after so long is lost, and the engine with it. */
+const patienceMs = 10_000;
+
+/** What the members of a team have in common. */
+export interface Shared {
+  module: WebAssembly.Module;
+  memory: WebAssembly.Memory;
+  words: Int32Array;
+  /** [share][mostArgs] */
+  args: Float64Array;
+}
+
+/** Opens teams of so many threads, the caller's among them. */
+export const threads =
+  (members: number): OpenTeam =>
+  async (module, memory) => {
+    const shares = members * sharesAMember;
+    const words = new Int32Array(new SharedArrayBuffer(4 * Object.keys(at).length));
+    const shared: Shared = {
+      module,
+      memory,
+      words,
+      args: new Float64Array(new SharedArrayBuffer(8 * mostArgs * shares)),
+    };
+    await Promise.all(Array.from({ length: members - 1 }, () => hire(shared)));
+    const kernels = await instantiateKernels(module, memory);
+    return {
+      shares,
+      run(kernel, calls) {
+        for (const [share, args] of calls.entries()) shared.args.set(args, share * mostArgs);
+        words[at.kernel] = kernelNames.indexOf(kernel);
+        words[at.count] = calls.length;
+        Atomics.store(words, at.left, calls.length);
+        Atomics.store(words, at.next, 0); // from here on whoever is awake takes shares
+        Atomics.add(words, at.call, 1);
+        Atomics.notify(words, at.call);
+        takeShares(kernels, shared);
+        awaitAll(words);
+      },
+    };
+  };
+
+/** Starts a thread that does not keep the process alive. Built, it is a file beside this program. */
+async function hire(workerData: Shared): Promise<void> {
+  const file = import.meta.url.endsWith(".ts") ? "team-member.ts" : "team-member.js";
+  const worker = new Worker(new URL(file, import.meta.url), { workerData });
+  await new Promise((resolve, reject) => {
+    worker.once("message", resolve);
+    worker.once("error", reject);
+  });
+  worker.unref();
+}
+
+/** Runs shares of the current call until there are none. */
+export function takeShares(kernels: Kernels, { words, args }: Shared): void {
+  for (
+    let share = Atomics.add(words, at.next, 1);
+    share < (words[at.count] ?? 0);
+    share = Atomics.add(words, at.next, 1)
+  ) {
+    const kernel = kernelNames[words[at.kernel] ?? 0];
+    try {
+      if (kernel !== undefined) kernels[kernel](...args.subarray(share * mostArgs, (share + 1) * mostArgs));
+    } catch {
+      Atomics.store(words, at.failed, 1);
+    }
+    Atomics.sub(words, at.left, 1);
+  }
+}
+
+/** Waits for a call after the `seen`th, awake for some tens of microseconds and then asleep, and returns its number. */
+export function nextCall(words: Int32Array, seen: number): number {
+  for (let looks = 0; looks < 20_000; looks++) {
+    const call = Atomics.load(words, at.call);
+    if (call !== seen) return call;
+  }
+  Atomics.wait(words, at.call, seen);
+  return Atomics.load(words, at.call);
+}
+
+/** Waits for shares that others took. */
+function awaitAll(words: Int32Array): void {
+  let sinceMs = 0;
+  for (let looks = 1; Atomics.load(words, at.left) > 0; looks++) {
+    if (looks % 2 ** 16 !== 0) continue;
+    sinceMs ||= performance.now();
+    if (performance.now() - sinceMs > patienceMs) throw new WebAssembly.RuntimeError("a thread does not answer");
+  }
+  if (words[at.failed] !== 0) throw new WebAssembly.RuntimeError("a kernel failed");
+}
