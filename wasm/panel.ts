@@ -1,4 +1,4 @@
-// What linear_f32 and linear_bf16 share: how the sums of one panel of 8 rows become outputs.
+// How the sums of one panel of 8 rows become outputs of a linear.
 import { PANEL_ROWS } from "./pack";
 import { load_lanes, store_lanes } from "./simd";
 

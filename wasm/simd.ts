@@ -53,3 +53,20 @@ export function max_lanes(v: v128): f32 {
 export function mul_add(sum: v128, a: v128, b: v128): v128 {
   return f32x4.add(sum, f32x4.mul(a, b));
 }
+
+/** Keeps the high half of every u32: rows 4–7 of a panel of bf16 as f32 (pack.ts). */
+export const HIGH_HALVES = memory.data<u32>([0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000]);
+
+/** Rows 0–3 of one k of a panel that begins with `first`, as f32; W is f32, or u16 for bf16. */
+// @ts-ignore: decorator
+@inline
+export function rows_0_3<W>(first: v128): v128 {
+  return isFloat<W>() ? first : i32x4.shl(first, 16);
+}
+
+/** Rows 4–7 of it; `at` is where it lies. */
+// @ts-ignore: decorator
+@inline
+export function rows_4_7<W>(first: v128, at: usize, mask: v128): v128 {
+  return isFloat<W>() ? v128.load(at, 16) : v128.and(first, mask);
+}

@@ -1,6 +1,6 @@
 // y[t, m] = Σ_k x[t, k] · w[m, k] + bias[m], k ascending in one chain from 0, the bias last
 //
-// Shapes     x [T, K] f32, w [M, K] bf16 in panels of 8 rows (pack.ts), bias [M] f32 or pointer 0; y [T, M] f32,
+// Shapes     x [T, K] f32, w [M, K] f32 or bf16 in panels of 8 rows (pack.ts), bias [M] f32 or pointer 0; y [T, M] f32,
 //            its rows `stride` elements apart, so that a matrix can be computed in shares of whole panels
 // Alignment  none needed
 // Aliasing   none
@@ -9,11 +9,25 @@
 // Tolerance  3e-6 absolute for sums around 1: each product and each sum is rounded once; bf16 → f32 is exact
 // Source     four streams of weights for one token, because memory is slower than arithmetic there; 4 × 8 sums in
 //            registers for many, after Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication (2008)
+//
+// In type parameters u16 stands for bf16.
 import { store_panel } from "./panel";
-import { mul_add } from "./simd";
+import { HIGH_HALVES, mul_add, rows_0_3, rows_4_7 } from "./simd";
 
-/** Keeps the high half of every u32: rows 4–7 of a panel as f32. */
-const HIGH_HALVES = memory.data<u32>([0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000]);
+/** Multiplies every token by a matrix of f32; a token's bits do not depend on T. */
+export function linear_f32(
+  yPtr: usize,
+  xPtr: usize,
+  weightPtr: usize,
+  biasPtr: usize,
+  T: i32,
+  M: i32,
+  K: i32,
+  stride: i32,
+): void {
+  if (T == 1) one_token<f32>(yPtr, xPtr, weightPtr, biasPtr, M, K);
+  else many_tokens<f32>(yPtr, xPtr, weightPtr, biasPtr, T, M, K, stride);
+}
 
 /** Multiplies every token by a matrix of bf16; a token's bits do not depend on T. */
 export function linear_bf16(
@@ -26,14 +40,14 @@ export function linear_bf16(
   K: i32,
   stride: i32,
 ): void {
-  if (T == 1) one_token(yPtr, xPtr, weightPtr, biasPtr, M, K);
-  else many_tokens(yPtr, xPtr, weightPtr, biasPtr, T, M, K, stride);
+  if (T == 1) one_token<u16>(yPtr, xPtr, weightPtr, biasPtr, M, K);
+  else many_tokens<u16>(yPtr, xPtr, weightPtr, biasPtr, T, M, K, stride);
 }
 
 /** Walks four panels side by side: the processor then prefetches four streams. */
-function one_token(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, M: i32, K: i32): void {
-  const highHalves = v128.load(HIGH_HALVES);
-  const panelBytes = (<usize>K) << 4;
+function one_token<W>(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, M: i32, K: i32): void {
+  const mask = v128.load(HIGH_HALVES);
+  const panelBytes = <usize>K * sizeof<W>() * 8;
   const lastPtr = weightPtr + panelBytes * <usize>((M - 1) >> 3);
   const xEnd = xPtr + ((<usize>K) << 2);
   for (let m = 0; m < M; m += 32) {
@@ -51,22 +65,22 @@ function one_token(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, M
     let high3 = f32x4.splat(0);
     for (let x = xPtr; x < xEnd; x += 4) {
       const xk = v128.load32_splat(x);
-      const both0 = v128.load(w0);
-      low0 = mul_add(low0, i32x4.shl(both0, 16), xk);
-      high0 = mul_add(high0, v128.and(both0, highHalves), xk);
-      const both1 = v128.load(w1);
-      low1 = mul_add(low1, i32x4.shl(both1, 16), xk);
-      high1 = mul_add(high1, v128.and(both1, highHalves), xk);
-      const both2 = v128.load(w2);
-      low2 = mul_add(low2, i32x4.shl(both2, 16), xk);
-      high2 = mul_add(high2, v128.and(both2, highHalves), xk);
-      const both3 = v128.load(w3);
-      low3 = mul_add(low3, i32x4.shl(both3, 16), xk);
-      high3 = mul_add(high3, v128.and(both3, highHalves), xk);
-      w0 += 16;
-      w1 += 16;
-      w2 += 16;
-      w3 += 16;
+      const first0 = v128.load(w0);
+      low0 = mul_add(low0, rows_0_3<W>(first0), xk);
+      high0 = mul_add(high0, rows_4_7<W>(first0, w0, mask), xk);
+      const first1 = v128.load(w1);
+      low1 = mul_add(low1, rows_0_3<W>(first1), xk);
+      high1 = mul_add(high1, rows_4_7<W>(first1, w1, mask), xk);
+      const first2 = v128.load(w2);
+      low2 = mul_add(low2, rows_0_3<W>(first2), xk);
+      high2 = mul_add(high2, rows_4_7<W>(first2, w2, mask), xk);
+      const first3 = v128.load(w3);
+      low3 = mul_add(low3, rows_0_3<W>(first3), xk);
+      high3 = mul_add(high3, rows_4_7<W>(first3, w3, mask), xk);
+      w0 += sizeof<W>() * 8;
+      w1 += sizeof<W>() * 8;
+      w2 += sizeof<W>() * 8;
+      w3 += sizeof<W>() * 8;
     }
     store_panel(yPtr, biasPtr, m, M, low0, high0);
     if (m + 8 < M) store_panel(yPtr, biasPtr, m + 8, M, low1, high1);
@@ -77,7 +91,7 @@ function one_token(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, M
 }
 
 /** Walks one panel for four tokens at a time: it is read from memory once and stays in cache. */
-function many_tokens(
+function many_tokens<W>(
   yPtr: usize,
   xPtr: usize,
   weightPtr: usize,
@@ -87,11 +101,12 @@ function many_tokens(
   K: i32,
   stride: i32,
 ): void {
-  const highHalves = v128.load(HIGH_HALVES);
+  const mask = v128.load(HIGH_HALVES);
   const xBytes = (<usize>K) << 2;
   const yBytes = (<usize>stride) << 2;
+  const panelBytes = <usize>K * sizeof<W>() * 8;
   for (let m = 0; m < M; m += 8) {
-    const panelEnd = weightPtr + ((<usize>K) << 4);
+    const panelEnd = weightPtr + panelBytes;
     for (let t = 0; t < T; t += 4) {
       const tokens = T - t;
       let x0 = xPtr + <usize>t * xBytes;
@@ -106,10 +121,10 @@ function many_tokens(
       let high2 = f32x4.splat(0);
       let low3 = f32x4.splat(0);
       let high3 = f32x4.splat(0);
-      for (let w = weightPtr; w < panelEnd; w += 16) {
-        const both = v128.load(w);
-        const low = i32x4.shl(both, 16);
-        const high = v128.and(both, highHalves);
+      for (let w = weightPtr; w < panelEnd; w += sizeof<W>() * 8) {
+        const first = v128.load(w);
+        const low = rows_0_3<W>(first);
+        const high = rows_4_7<W>(first, w, mask);
         let xk: v128;
         xk = v128.load32_splat(x0);
         low0 = mul_add(low0, low, xk);
