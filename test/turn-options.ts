@@ -15,4 +15,5 @@ export const plainOptions: TurnOptions = {
   logitBias: [],
   seed: "7",
   topLogProbabilities: null,
+  background: false,
 };

@@ -54,8 +54,9 @@ export function deleteBranch(db: Database, branch: number): void {
   db.write(`branch ${branch}`, "DELETE FROM branches WHERE branch = ?", branch);
 }
 
-export function isHead(db: Database, turn: number): boolean {
-  return db.read("SELECT 1 FROM branches WHERE head = ? LIMIT 1", turn).length > 0;
+/** Lets every branch that ends with one turn end with another; null: have none. */
+export function moveHeads(db: Database, from: number, to: number | null): void {
+  db.write("branches", "UPDATE branches SET head = ? WHERE head = ?", to, from);
 }
 
 export function countBranches(db: Database): number {

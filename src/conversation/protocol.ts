@@ -32,6 +32,8 @@ export interface TurnOptions {
   seed: string;
   /** Log-probabilities of each token and of this many beside it; null for none. */
   topLogProbabilities: number | null;
+  /** Nobody waited for the reply when it was asked for; said again to whoever asks. */
+  background: boolean;
 }
 
 /** Where a turn goes on from. */

@@ -180,10 +180,6 @@ export class Store {
         snapshots.saveSnapshot(db, turn, snapshot.state, snapshot.identity, snapshot.base);
       }
       if (branch !== null) branches.setBranchHead(db, branch, turn);
-      // The state of a deleted response was there for its branch alone.
-      if (parent !== null && turns.readStep(db, parent)?.removed && !branches.isHead(db, parent)) {
-        snapshots.deleteSnapshots(db, [parent]);
-      }
       if (texts !== null) prefixes.addPrefix(db, turn, parent, [...texts, { role: "model", content: outcome.text }]);
       log.deleteLog(db, turn);
       snapshots.dropOldSnapshots(db, turn);
@@ -205,15 +201,16 @@ export class Store {
   }
 
   /**
-   * Deletes a turn's response. Where later turns, or the next one of a branch, go on from it, its tokens stay for them,
-   * and its state while it is a branch's head.
+   * Deletes a turn's response, and its state. Branches that it heads go back to the turn before; where turns go on from
+   * it, its tokens stay for them.
    */
   removeTurn(turn: number): void {
     this.#db.transaction(() => {
-      const isHead = branches.isHead(this.#db, turn);
-      if (!isHead && !removal.hasChildren(this.#db, turn)) return this.#delete([turn]);
+      const parent = turns.readStep(this.#db, turn)?.parent ?? null;
+      branches.moveHeads(this.#db, turn, turns.nearestKept(this.#db, parent));
+      if (!removal.hasChildren(this.#db, turn)) return this.#delete([turn]);
       turns.emptyTurn(this.#db, turn);
-      if (!isHead) snapshots.deleteSnapshots(this.#db, [turn]);
+      snapshots.deleteSnapshots(this.#db, [turn]);
     });
   }
 

@@ -148,6 +148,15 @@ export function readStep(db: Database, turn: number): TurnStep | null {
   return row === undefined ? null : toStep(row);
 }
 
+/** The turn itself, or the nearest one before it that was not removed. */
+export function nearestKept(db: Database, turn: number | null): number | null {
+  for (let step = turn === null ? null : readStep(db, turn); step !== null;) {
+    if (!step.removed) return step.turn;
+    step = step.parent === null ? null : readStep(db, step.parent);
+  }
+  return null;
+}
+
 export function readChildren(db: Database, parent: number | null): TurnStep[] {
   const query = `SELECT ${stepColumns} FROM turns WHERE parent IS ? AND NOT removed ORDER BY turn`;
   return db.read<StepColumns>(query, parent).map(toStep);

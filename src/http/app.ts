@@ -8,7 +8,7 @@ import { GriffinError } from "../errors.ts";
 import { chatCompletions } from "./chat-completions.ts";
 import type { AppEnv } from "./context.ts";
 import { conversations } from "./conversations.ts";
-import { errorResponse, loggableError } from "./errors.ts";
+import { errorResponse, loggableError, requestError } from "./errors.ts";
 import { health } from "./health.ts";
 import { models } from "./models.ts";
 import { bodyLimitBytes } from "./read-body.ts";
@@ -69,7 +69,8 @@ function refuseOtherMethods(app: Hono<AppEnv>): void {
     const allow = [...methods, "OPTIONS"].join(", ");
     app.all(path, (context) => {
       if (context.req.method === "OPTIONS") return context.body(null, 204, { allow });
-      return errorResponse(new GriffinError("not_found", `This address takes ${allow}.`), { allow }, 405);
+      const error = requestError("not_found", `This address takes ${allow}.`, null, "method_not_allowed");
+      return errorResponse(error, { allow }, 405);
     });
   }
 }

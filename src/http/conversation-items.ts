@@ -25,6 +25,7 @@ export function conversationItems(object: string, turns: readonly ListedTurn[]) 
     const reply = {
       ...outputItem(object, view, [outputText(view.text)]),
       response_id,
+      response_status: view.status,
       previous_response_id: view.parent === null ? null : formatId("response", { object, number: view.parent }),
       usage: responseUsage(view),
       ...reportOf(view),

@@ -28,7 +28,7 @@ const passing: ReadonlySet<ErrorCode> = new Set(["conversation_busy", "internal"
 /** What an error says of the request, as its `cause`. */
 interface Blame {
   /** Path of the field at fault: `messages[0].role`. */
-  param: string;
+  param: string | null;
   /** Replaces the error's code on the wire. */
   wireCode?: string;
 }
@@ -41,7 +41,7 @@ export interface WireError {
 }
 
 /** A failure that one field of the request is to blame for. */
-export function requestError(code: ErrorCode, message: string, param: string, wireCode?: string): GriffinError {
+export function requestError(code: ErrorCode, message: string, param: string | null, wireCode?: string): GriffinError {
   const blame: Blame = { param, wireCode };
   return new GriffinError(code, message, { cause: blame });
 }
@@ -92,7 +92,9 @@ export function loggableError(error: unknown): Record<string, unknown> {
 
 function blameOf(error: unknown): Blame | undefined {
   const cause: unknown = error instanceof Error ? error.cause : undefined;
-  if (typeof cause !== "object" || cause === null || !("param" in cause) || typeof cause.param !== "string") return;
+  if (typeof cause !== "object" || cause === null || !("param" in cause)) return;
+  const { param } = cause;
+  if (param !== null && typeof param !== "string") return;
   const wireCode = "wireCode" in cause && typeof cause.wireCode === "string" ? cause.wireCode : undefined;
-  return { param: cause.param, wireCode };
+  return { param, wireCode };
 }

@@ -53,7 +53,7 @@ export function outputItem(
 /** The response as it is now. `logprobs` are known only to those who saw its tokens. */
 export function responseObject(object: string, view: TurnView, logprobs: WireLogProbability[] = []) {
   const { turn, parent, branch, status, options, createdMs, finishedMs, text } = view;
-  const hasOutput = text !== "" || status === "completed" || status === "incomplete";
+  const hasOutput = text !== "" || (status !== "in_progress" && status !== "failed");
   return {
     id: formatId("response", { object, number: turn }),
     object: "response" as const,
@@ -79,6 +79,14 @@ export function responseObject(object: string, view: TurnView, logprobs: WireLog
     parallel_tool_calls: true,
     truncation: "disabled" as const,
     store: true,
+    background: options.background,
+    // Required by the Open Responses schema; there is nothing of the kind here.
+    reasoning: null,
+    max_tool_calls: null,
+    service_tier: "default" as const,
+    user: null,
+    safety_identifier: null,
+    prompt_cache_key: null,
     metadata: view.metadata,
     usage: responseUsage(view),
     ...reportOf(view),

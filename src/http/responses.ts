@@ -64,7 +64,7 @@ export const responseRequest = refusing(
         .union([z.string(), z.object({ id: z.string() })], "expected an id or an object with one")
         .nullish(),
       include: z.array(z.enum(includable)).nullish(),
-      text: z.object({ format: z.object({ type: z.string() }).nullish(), verbosity: z.unknown() }).nullish(),
+      text: z.object({ format: z.object({ type: z.string() }).nullish(), verbosity: z.unknown().optional() }).nullish(),
       stream: z.boolean().nullish(),
       background: z.boolean().nullish(),
       max_output_tokens: maxTokens,
@@ -91,6 +91,7 @@ export const responses = new Hono<AppEnv>()
       modelIds: context.var.modelIds(),
       maxTokens: body.max_output_tokens,
       maxTokensField: "max_output_tokens",
+      background: body.background ?? false,
       topLogProbabilities: wantsLogprobs ? (body.top_logprobs ?? 0) : null,
     });
     const messages: ChatMessage[] = messagesOf(body.instructions, body.input);

@@ -56,11 +56,12 @@ interface Rest {
   /** What the route calls them. */
   maxTokensField: string;
   topLogProbabilities: number | null;
+  background?: boolean;
 }
 
 /** A turn's options, all filled in. Fails with `model_not_found`. */
 export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
-  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities } = rest;
+  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities, background = false } = rest;
   const most = mostReplyTokens(topLogProbabilities);
   if ((limit ?? 0) > most) {
     const why = topLogProbabilities === null ? "" : " with log-probabilities";
@@ -87,6 +88,7 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     })),
     seed: seedText(request.seed),
     topLogProbabilities,
+    background,
   };
 }
 

@@ -24,6 +24,7 @@ export interface Item extends Report {
   type: string;
   id: string;
   status?: string;
+  response_status?: ResponseStatus;
   content?: Part[];
   /** The response it belongs to, as a message to it or as the reply. */
   response_id: string;

@@ -267,11 +267,15 @@ export class OpenChat {
       }
     } catch (error) {
       if (this.#closed.signal.aborted) return;
-      if (run.stopped !== null) this.#end(turn, run.stopped, watch);
+      // Stopped before its first token it is not in the chat: the model never read the message.
+      if (run.stopped?.status === "cancelled" && !run.stopped.griffin) this.#giveBack(turn);
+      else if (run.stopped !== null) this.#end(turn, run.stopped, watch);
       else if (stop.signal.aborted) this.#giveBack(turn);
       else {
         turn.status = "broken";
         turn.fault = inWords(error);
+        this.isGone = error instanceof GriffinError && error.code === "not_found";
+        if (this.isGone) this.fault = turn.fault;
       }
     }
     this.#run = null;

@@ -163,4 +163,5 @@ function forget(chat: Chat): void {
   removeChat(chat.id);
   if (open.chat?.id === chat.id) location.hash = "";
   sidebar.render(open.chat?.id ?? null);
+  focusComposer();
 }

@@ -55,7 +55,7 @@ export class Tree {
       const last = group.at(-1);
       const known = this.#all().find((turn) => turn.response === response);
       const turn = { ...newTurn(path.at(-1) ?? null, messages.join("\n\n")), response, reply };
-      path.push(known ?? { ...turn, status: statusOf(last?.status), report: last ?? {} });
+      path.push(known ?? { ...turn, status: last?.response_status ?? "completed", report: last ?? {} });
     }
     this.#paths.set(conversation, path);
   }
@@ -86,9 +86,11 @@ export class Tree {
     this.#paths.delete(conversation);
   }
 
-  /** All turns that go on from the same place, oldest first. */
+  /** All turns that go on from the same place, oldest first: responses are numbered. */
   versions({ parent }: Turn): Turn[] {
-    return [...new Set(this.#all().filter((turn) => turn.parent === parent))];
+    const number = ({ response }: Turn) => Number(/\d+$/.exec(response ?? "")?.[0] ?? Infinity);
+    const all = [...new Set(this.#all().filter((turn) => turn.parent === parent))];
+    return all.sort((a, b) => (number(a) === number(b) ? 0 : number(a) - number(b)));
   }
 
   /** The youngest conversation that a turn is part of. */
@@ -103,6 +105,3 @@ export class Tree {
 
 /** The text of a message. */
 export const textOf = ({ content }: Item): string => (content ?? []).map(({ text }) => text ?? "").join("");
-
-const statusOf = (status?: string): ResponseStatus =>
-  status === "in_progress" || status === "incomplete" ? status : "completed";

@@ -42,7 +42,11 @@ describe("the app", () => {
   it("answers 404 on unknown routes and 405 on unknown methods, saying what there is", async () => {
     expect(await errorOf(ask("/v1/nothing"))).toEqual({ status: 404, code: "not_found", param: null });
     expect(await errorOf(post("/nothing", "{}"))).toEqual({ status: 404, code: "not_found", param: null });
-    expect(await errorOf(ask("/v1/chat/completions"))).toEqual({ status: 405, code: "not_found", param: null });
+    expect(await errorOf(ask("/v1/chat/completions"))).toEqual({
+      status: 405,
+      code: "method_not_allowed",
+      param: null,
+    });
     expect(await errorOf(ask("/v1/models", { method: "DELETE" }))).toMatchObject({ status: 405 });
     const { headers } = await ask(`/v1/conversations/conv_${objectName}_0`, { method: "PUT" });
     expect(headers.get("allow")).toBe("GET, HEAD, POST, DELETE, OPTIONS");

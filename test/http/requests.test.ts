@@ -180,6 +180,9 @@ describe("a request for a response", () => {
       ["user", "c"],
     ]);
     expect(checkShape(responseRequest, { input: "Hello" }).input).toEqual([user]);
+    for (const text of [{ format: { type: "text" } }, { format: null }, {}, { verbosity: "low" }, null]) {
+      expect(checkShape(responseRequest, { input: "Hello", text }).input).toEqual([user]);
+    }
   });
 });
 
@@ -225,6 +228,7 @@ describe("a turn's options", () => {
       logitBias: [{ token: 12, bias: -100 }],
       seed: "18446744073709551615",
       topLogProbabilities: 2,
+      background: false,
     });
   });
 

@@ -467,13 +467,17 @@ describe("deleting while a reply runs", () => {
     });
   });
 
-  it("of a response leaves no state behind when the chat has gone on", async () => {
+  it("of the last response makes the chat forget it", async () => {
     const name = "removed head";
     await stubOf(name).create({});
-    const first = await turn(stubOf(name), say("My name is Ada."));
-    await stubOf(name).remove(first.turn);
-    expect(await turn(stubOf(name), say("What is my name?"))).toMatchObject({ state: "restored" });
-    expect((await countsOf(name)).snapshots).toBe(1);
+    const first = await turn(stubOf(name), say("Hello!"));
+    const second = await turn(stubOf(name), say("My name is Ada."));
+    await stubOf(name).remove(second.turn);
+    expect((await stubOf(name).branch(0)).head).toBe(first.turn);
+    const next = await turn(stubOf(name), say("What is my name?"));
+    expect(next).toMatchObject({ state: "restored", parent: first.turn });
+    expect(next.text).not.toMatch(/Ada/);
+    expect((await countsOf(name)).snapshots).toBe(2);
   });
 
   it("keeps what was forked meanwhile", async () => {

@@ -64,5 +64,9 @@ if (import.meta.main) {
   console.log(`Griffin Edge is at http://127.0.0.1:${port}, its data in ${dataDir} (Ctrl-C stops it)`);
   if (missing.length > 0) console.log(`Not there under workerd alone: ${missing.join(", ")}.`);
   tie(child);
-  child.on("exit", (code) => (process.exitCode = code ?? 0));
+  child.on("exit", (code, signal) => {
+    const isAsked = signal === "SIGINT" || signal === "SIGTERM";
+    process.exitCode = code ?? (isAsked ? 0 : 1);
+    if (signal !== null && !isAsked) console.error(`workerd was ended by ${signal}.`);
+  });
 }
