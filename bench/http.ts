@@ -5,12 +5,13 @@ import { startServer, type TestServer } from "../test/server.ts";
 import { ask, respond, type Reply } from "../test/serve/client.ts";
 import { talk } from "../test/serve/talk.ts";
 import { grouped, type Figure } from "./figure.ts";
+import type { Section } from "./report.ts";
 
 const runs = 9;
 /** So many sentences of about 10 tokens that pocket knows. */
 const sentences = (count: number) => Array.from({ length: count }, (_, i) => talk(i)).join(" ");
 
-export async function measureHttp(): Promise<Figure[]> {
+export async function measureHttp(): Promise<Section[]> {
   const coldStart = await measureColdStart();
   const server = await startServer();
   try {
@@ -18,7 +19,12 @@ export async function measureHttp(): Promise<Figure[]> {
     const health = await measureHealth(server);
     const short = await measureTurns(server);
     const long = await measureResume(server);
-    return [...coldStart, ...rates, ...health, ...short, ...long];
+    return [
+      {
+        title: "Pocket over HTTP, under workerd serve",
+        figures: [...coldStart, ...rates, ...health, ...short, ...long],
+      },
+    ];
   } finally {
     await server.stop();
   }

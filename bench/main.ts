@@ -1,40 +1,33 @@
-// `npm run bench -- http`: runs a benchmark and prints a table of medians and spreads, with the machine it ran on.
-// `npm run bench -- quality`: what quantisation costs in quality, which no machine changes.
-import { execFileSync } from "node:child_process";
-import os from "node:os";
+// `npm run bench -- [kernels] [engine] [http] [--json FILE] [--write]`: measures, all of it unless told, and prints tables
+// with the machine they were measured on. --json keeps every round's value, --write puts the tables into README.md.
+import { writeFile } from "node:fs/promises";
 import path from "node:path";
+import { parseArgs } from "node:util";
 import { measureHttp } from "./http.ts";
-import { grouped, type Figure } from "./figure.ts";
-import { heldOut, measureQuality, qualityTable } from "./quality.ts";
+import { measureKernels } from "./kernels.ts";
+import { describeMachine } from "./machine.ts";
+import { json, markdown, writeResults, type Section } from "./report.ts";
 
-const benchmarks: Record<string, () => Promise<Figure[]>> = { http: measureHttp };
+const benchmarks: Record<string, () => Promise<Section[]>> = {
+  kernels: measureKernels,
+  http: measureHttp,
+};
 
-const name = process.argv[2] ?? "";
-if (name === "quality") {
-  console.log(qualityTable(await measureQuality(await heldOut())));
-  process.exit();
-}
-const measure = benchmarks[name];
-if (measure === undefined) {
-  console.error(`Usage: npm run bench -- ${[...Object.keys(benchmarks), "quality"].join(" | ")}`);
+const { values: options, positionals } = parseArgs({
+  options: { json: { type: "string" }, write: { type: "boolean", default: false } },
+  allowPositionals: true,
+});
+const unknown = positionals.find((name) => !Object.hasOwn(benchmarks, name));
+if (unknown !== undefined) {
+  console.error(`There is no benchmark "${unknown}": npm run bench -- [${Object.keys(benchmarks).join("] [")}]`);
   process.exit(2);
 }
-const figures = await measure();
-const workerd = execFileSync(path.resolve(import.meta.dirname, "../node_modules/.bin/workerd"), ["--version"], {
-  encoding: "utf8",
-}).trim();
-const [processor] = os.cpus();
-console.log(`| figure | median | range | runs |\n|---|---|---|---|`);
-for (const figure of figures) console.log(rowOf(figure));
-console.log(
-  `\n${os.availableParallelism()} cores of ${processor?.model ?? os.arch()}, Node ${process.versions.node}, ${workerd}, ` +
-    `${new Date().toISOString().slice(0, 10)}; \`npm run bench -- ${name}\``,
-);
+const wanted = positionals.length === 0 ? Object.keys(benchmarks) : positionals;
+const sections: Section[] = [];
+for (const name of wanted) sections.push(...((await benchmarks[name]?.()) ?? []));
 
-function rowOf({ name: what, unit, values }: Figure): string {
-  const sorted = values.toSorted((a, b) => a - b);
-  const median = sorted[Math.floor(sorted.length / 2)] ?? NaN;
-  const [least = NaN, most = NaN] = [sorted[0], sorted.at(-1)];
-  const range = least === most ? "" : `${grouped(least)} – ${grouped(most)}`;
-  return `| ${what} | ${grouped(median)} ${unit} | ${range} | ${values.length} |`;
-}
+const machine = describeMachine();
+const results = markdown(sections, machine, ["npm run bench --", ...wanted].join(" "));
+console.log(results);
+if (options.json !== undefined) await writeFile(options.json, json(sections, machine));
+if (options.write) await writeResults(path.join(import.meta.dirname, "README.md"), results);
