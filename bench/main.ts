@@ -3,6 +3,7 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { measureEngine } from "./engine/engine.ts";
 import { measureHttp } from "./http.ts";
 import { measureKernels } from "./kernels.ts";
 import { describeMachine } from "./machine.ts";
@@ -10,6 +11,7 @@ import { json, markdown, writeResults, type Section } from "./report.ts";
 
 const benchmarks: Record<string, () => Promise<Section[]>> = {
   kernels: measureKernels,
+  engine: measureEngine,
   http: measureHttp,
 };
 

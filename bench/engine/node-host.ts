@@ -1,0 +1,16 @@
+// A process that decodes when it is told to: hosts.ts starts it under the flags it wants to know about.
+import path from "node:path";
+import { openFolder } from "../../src/cli/files.ts";
+import { nodeHash } from "../../src/cli/hash.ts";
+import { EdgeEngine } from "../../src/engine/edge.ts";
+import { cacheFolder } from "../models.ts";
+import { decoder, type Task } from "./host.ts";
+import { kernelModule } from "./subject.ts";
+
+const decode = decoder(async (folder) =>
+  EdgeEngine.load(await kernelModule(), openFolder(path.join(cacheFolder, "checkpoints", folder)), {
+    createHash: nodeHash,
+  }),
+);
+process.on("message", (task: Task) => void decode(task).then(() => process.send?.("done")));
+process.on("disconnect", () => process.exit());

@@ -1,0 +1,65 @@
+// Decode and prefill of whole models: pocket in every format, and the 30 M Griffin beside its peers on the same weights.
+import { named, shareOf, type Figure } from "../figure.ts";
+import { formats, type Format } from "../../src/model/weights.ts";
+import { installPeers } from "../peers/install.ts";
+import { llamaCpp } from "../peers/llama.ts";
+import { onnxNode, onnxWeb } from "../peers/onnx.ts";
+import type { Section } from "../report.ts";
+import { interleave } from "../rounds.ts";
+import { historyTokens } from "./drive.ts";
+import { decoding, griffin, prefilling, promptTokens, type Subject } from "./subject.ts";
+
+const rounds = 7;
+
+/** A subject, and which of ours it stands beside. */
+type Row = readonly [Subject, beside: Format | null];
+
+export async function measureRates(): Promise<Section[]> {
+  const pocket: Row[] = [];
+  for (const format of formats) pocket.push([await griffin("pocket", format), null]);
+  const small: Row[] = [];
+  for (const format of formats) small.push([await griffin("30M", format), null]);
+  const missing = installPeers();
+  small.push(...(await webPeers()), ...(missing === undefined ? await nativePeers() : []));
+  const sections = [...(await compare("pocket", pocket)), ...(await compare("30 M parameters", small))];
+  for (const [{ close }] of small) await close?.();
+  return missing === undefined ? sections : [...sections, { title: "Native peers", figures: [], notes: [missing] }];
+}
+
+async function webPeers(): Promise<Row[]> {
+  return [
+    [await onnxWeb("30M", "f32"), "f32"],
+    [await onnxWeb("30M", "dynamic int8"), "int8"],
+  ];
+}
+
+async function nativePeers(): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const threads of [1, 2]) {
+    rows.push(
+      [await onnxNode("30M", "f32", threads), "f32"],
+      [await onnxNode("30M", "dynamic int8", threads), "int8"],
+      [await onnxNode("30M", "MatMulNBits int8", threads), "int8"],
+      [await onnxNode("30M", "MatMulNBits int4", threads), "int4"],
+      [await llamaCpp("Q8_0", threads), "int8"],
+      [await llamaCpp("Q4_0", threads), "int4"],
+    );
+  }
+  return rows;
+}
+
+async function compare(model: string, rows: readonly Row[]): Promise<Section[]> {
+  const subjects = rows.map(([subject]) => subject);
+  const beside = (figures: readonly Figure[]) =>
+    figures.map((figure, i) => {
+      const format = rows[i]?.[1] ?? null;
+      if (format === null) return figure;
+      return { ...figure, shares: [shareOf(figure, named(figures, `Griffin Edge ${format}`), `of ours in ${format}`)] };
+    });
+  const decoded = await interleave(subjects.map(decoding), rounds);
+  const read = await interleave(subjects.map(prefilling), rounds);
+  return [
+    { title: `Decode, ${model}, after ${historyTokens} tokens`, figures: beside(decoded) },
+    { title: `Prefill, ${model}, ${promptTokens} tokens with the logits of all`, figures: beside(read) },
+  ];
+}

@@ -1,0 +1,111 @@
+// A model that is ready to run, ours or a peer's, as the comparisons of whole models see it; and ours.
+import { readFile } from "node:fs/promises";
+import { openFolder } from "../../src/cli/files.ts";
+import { nodeHash } from "../../src/cli/hash.ts";
+import { EdgeEngine, type EdgeOptions } from "../../src/engine/edge.ts";
+import { supportsRelaxedSimd } from "../../src/engine/relaxed-simd.ts";
+import type { State } from "../../src/model/state.ts";
+import type { Format } from "../../src/model/weights.ts";
+import { build } from "../../wasm/build.ts";
+import { checkpointFolder, type ModelName } from "../models.ts";
+import type { Contender } from "../rounds.ts";
+import { drop, generateFrom, historyTokens, sampleTokens, stateAfter } from "./drive.ts";
+
+export interface Subject {
+  name: string;
+  /** Begins to generate after `historyTokens` tokens; each call of what it resolves to makes one more. */
+  begin(): Promise<Reply>;
+  /** Reads tokens from nothing, with the logits of every one. */
+  prefill(): Promise<void>;
+  /** Restores the state after the history from where it is kept; the first call of what it resolves to makes a token. */
+  resume?(): Promise<Reply>;
+  /** Frees its memory. */
+  close?(): Promise<void>;
+}
+
+export interface Reply {
+  next(): Promise<unknown>;
+  end(): Promise<unknown>;
+}
+
+export const promptTokens = 256;
+const sampleMs = 150;
+
+/** Tokens a second, one after another. */
+export const decoding = ({ name, begin }: Subject): Contender => ({
+  name,
+  unit: "tokens/s",
+  async measure() {
+    const reply = await begin();
+    await reply.next();
+    const startMs = performance.now();
+    let tokens = 0;
+    while (performance.now() - startMs < sampleMs) {
+      await reply.next();
+      tokens++;
+    }
+    const seconds = (performance.now() - startMs) / 1000;
+    await reply.end();
+    return tokens / seconds;
+  },
+});
+
+/** Tokens a second of a prompt read at once. */
+export const prefilling = ({ name, prefill }: Subject): Contender => ({
+  name,
+  unit: "tokens/s",
+  async measure() {
+    const startMs = performance.now();
+    await prefill();
+    return promptTokens / ((performance.now() - startMs) / 1000);
+  },
+});
+
+/** Milliseconds from a stored state to the first token. */
+export const resuming = ({ name, resume }: Subject): Contender => ({
+  name,
+  unit: "ms",
+  async measure() {
+    const startMs = performance.now();
+    const reply = await resume?.();
+    await reply?.next();
+    const elapsedMs = performance.now() - startMs;
+    await reply?.end();
+    return elapsedMs;
+  },
+});
+
+/** The build of the kernels that this Node gets. */
+export async function kernelModule(): Promise<WebAssembly.Module> {
+  return WebAssembly.compile(await readFile(await build(supportsRelaxedSimd() ? "relaxed" : "plain")));
+}
+
+/** A model in an engine of its own. */
+export async function loadModel(name: ModelName, format: Format, options: EdgeOptions = {}): Promise<EdgeEngine> {
+  const open = openFolder(await checkpointFolder(name, format));
+  return EdgeEngine.load(await kernelModule(), open, { ...options, createHash: nodeHash });
+}
+
+/** A model of ours, with its default chunks. */
+export async function griffin(model: ModelName, format: Format): Promise<Subject> {
+  const engine = await loadModel(model, format, { logitsTokens: 64 });
+  return griffinFrom(`Griffin Edge ${format}`, engine, await stateAfter(engine, historyTokens));
+}
+
+/** An engine of ours that goes on from a state. */
+export function griffinFrom(name: string, engine: EdgeEngine, state: State): Subject {
+  const prompt = sampleTokens(engine.config.vocabSize, promptTokens);
+  const begin = async (): Promise<Reply> => {
+    const reply = generateFrom(engine, state);
+    return { next: () => reply.next(), end: () => drop(reply) };
+  };
+  return {
+    name,
+    begin,
+    async prefill() {
+      for await (const logits of engine.score(prompt)) void logits;
+    },
+    // Every reply begins with a restored state.
+    resume: begin,
+  };
+}
