@@ -23,7 +23,6 @@ export interface Case {
   ceilings?: readonly string[];
 }
 
-const rounds = 15;
 const width = 2560;
 const chunkTokens = 64;
 
@@ -48,7 +47,6 @@ export async function measureKernels(): Promise<Section[]> {
   ];
   const seconds = await interleave(
     cases.map(({ name, call }) => ({ name, unit: "s", measure: () => secondsOf(call) })),
-    rounds,
   );
   const figures = cases.map((each) => figureOf(each, cases, seconds));
   const of = (unit: Case["unit"], hasCeiling: boolean) =>

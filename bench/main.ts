@@ -1,13 +1,15 @@
 // `npm run bench -- [kernels] [engine] [http] [--json FILE] [--write]`: measures, all of it unless told, and prints tables
-// with the machine they were measured on. --json keeps every round's value, --write puts the tables into README.md.
+// with the machine they were measured on. --json keeps every round's value; --write puts the tables into README.md and the
+// plots into results/, which otherwise go to .bench/results.
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { measureEngine } from "./engine/engine.ts";
 import { measureHttp } from "./http.ts";
 import { measureKernels } from "./kernels.ts";
+import { cacheFolder } from "./models.ts";
 import { describeMachine } from "./machine.ts";
-import { json, markdown, writeResults, type Section } from "./report.ts";
+import { json, markdown, writePlots, writeResults, type Section } from "./report.ts";
 
 const benchmarks: Record<string, () => Promise<Section[]>> = {
   kernels: measureKernels,
@@ -32,4 +34,9 @@ const machine = describeMachine();
 const results = markdown(sections, machine, ["npm run bench --", ...wanted].join(" "));
 console.log(results);
 if (options.json !== undefined) await writeFile(options.json, json(sections, machine));
-if (options.write) await writeResults(path.join(import.meta.dirname, "README.md"), results);
+if (options.write) {
+  await writeResults(path.join(import.meta.dirname, "README.md"), results);
+  await writePlots(path.join(import.meta.dirname, "results"), sections);
+} else {
+  await writePlots(path.join(cacheFolder, "results"), sections);
+}

@@ -1,6 +1,7 @@
 // The models that are measured: pocket, and generated ones of the sizes that matter. Generated weights depend on the
 // config and on nothing else, so all formats of a model hold the same ones. Checkpoints stay in .bench/, which git ignores.
-import { mkdir, stat } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { glob, mkdir, readFile, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { convert } from "../src/checkpoint/convert.ts";
 import { folderSource, folderTarget } from "../src/cli/files.ts";
@@ -69,11 +70,27 @@ export type ModelName = keyof typeof models;
 
 /** The folder of a checkpoint, which is made where it is not there yet. */
 export async function checkpointFolder(name: ModelName, format: Format): Promise<string> {
-  const folder = path.join(cacheFolder, "checkpoints", `${name}-${format}`);
+  const all = path.join(cacheFolder, "checkpoints");
+  const folder = path.join(all, `${name}-${format}-${await converterHash()}`);
   if ((await stat(path.join(folder, "model.json")).catch(() => null)) !== null) return folder;
+  for await (const old of glob(`${name}-${format}-*`, { cwd: all })) await rm(path.join(all, old), { recursive: true });
   await mkdir(folder, { recursive: true });
   const config = models[name];
   const source = config === null ? folderSource(path.join(root, "models", name)) : generatedSource(config);
   await convert(source, folderTarget(folder), { format, createHash: nodeHash });
   return folder;
+}
+
+/** Changes with whatever a generated checkpoint depends on. */
+async function converterHash(): Promise<string> {
+  const sources = [
+    "src/{model,checkpoint}/*.ts",
+    "bench/{models,generated-source}.ts",
+    "models/pocket/model.safetensors",
+  ];
+  const hash = createHash("sha256");
+  const files: string[] = [];
+  for await (const file of glob(sources, { cwd: root })) files.push(file);
+  for (const file of files.toSorted()) hash.update(await readFile(path.join(root, file)));
+  return hash.digest("hex").slice(0, 8);
 }

@@ -15,21 +15,24 @@ export interface Series {
 }
 
 const size = { width: 720, height: 420 };
-const frame = { left: 80, right: 700, top: 48, bottom: 340 };
+const frame = { left: 80, right: 680, top: 48, bottom: 340 };
 const colors = ["#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce"];
-const yTicks = 5;
+const mostTicks = 6;
 
 /** The text of an SVG file. */
 export function plot({ title, x, y, series }: Plot): string {
   const points = series.flatMap((each) => each.points);
   const [low, high] = [Math.min(...points.map(([at]) => at)), Math.max(...points.map(([at]) => at))];
-  const top = roundUp(Math.max(...points.map(([, value]) => value)));
+  const most = Math.max(...points.map(([, value]) => value));
+  const step = roundUp(most / mostTicks);
+  const ticks = Math.ceil(most / step);
+  const top = ticks * step;
   const across = (at: number) =>
     frame.left + ((frame.right - frame.left) * Math.log(at / low)) / Math.max(Math.log(high / low), 1e-9);
   const up = (value: number) => frame.bottom - ((frame.bottom - frame.top) * value) / top;
 
   const powers = Array.from({ length: 16 }, (_, i) => 10 ** i).filter((at) => at >= low && at <= high);
-  const values = Array.from({ length: yTicks + 1 }, (_, i) => (top * i) / yTicks);
+  const values = Array.from({ length: ticks + 1 }, (_, i) => step * i);
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.width} ${size.height}" font-family="sans-serif" font-size="13">`,
     `<rect width="100%" height="100%" fill="#fff"/>`,
@@ -59,8 +62,8 @@ const fixed = (value: number) => value.toFixed(1);
 const label = (x: number, y: number, text: string, attributes: string) =>
   `<text x="${fixed(x)}" y="${fixed(y)}" ${attributes}>${text.replaceAll("&", "&amp;").replaceAll("<", "&lt;")}</text>`;
 
-/** The next 1, 2, 2.5 or 5 times a power of ten. */
+/** The next 1, 2 or 5 times a power of ten. */
 function roundUp(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value));
-  return power * ([1, 2, 2.5, 5, 10].find((step) => step * power >= value) ?? 10);
+  return power * ([1, 2, 5].find((factor) => factor * power >= value) ?? 10);
 }

@@ -1,5 +1,6 @@
 // Figures as people and programs read them: Markdown tables, JSON, and the results between two markers of README.md.
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
 import { best, grouped, median, quantile, type Figure } from "./figure.ts";
 import { summary, type Machine } from "./machine.ts";
 
@@ -9,6 +10,7 @@ export interface Section {
   figures: readonly Figure[];
   /** What was left out and why, or what a reader must know. */
   notes?: readonly string[];
+  plots?: readonly { file: string; svg: string }[];
 }
 
 const markers = ["<!-- results -->", "<!-- /results -->"] as const;
@@ -18,10 +20,11 @@ export function markdown(sections: readonly Section[], machine: Machine, command
   return [...sections.map(sectionText), `${summary(machine)}; \`${command}\``].join("\n\n");
 }
 
-function sectionText({ title, figures, notes = [] }: Section): string {
+function sectionText({ title, figures, notes = [], plots = [] }: Section): string {
   const head = "| figure | best | median | middle half | rounds | compared |\n|---|---|---|---|---|---|";
   const table = figures.length === 0 ? [] : [[head, ...figures.map(rowOf)].join("\n")];
-  return [`### ${title}`, ...table, ...notes].join("\n\n");
+  const images = plots.map(({ file }) => `![${title}](results/${file})`);
+  return [`### ${title}`, ...table, ...images, ...notes].join("\n\n");
 }
 
 function rowOf(figure: Figure): string {
@@ -39,9 +42,10 @@ function rowOf(figure: Figure): string {
 
 /** Everything, every round's value included. */
 export function json(sections: readonly Section[], machine: Machine): string {
-  const described = sections.map((section) => ({
-    ...section,
-    figures: section.figures.map((figure) => ({
+  const described = sections.map(({ title, notes, figures }) => ({
+    title,
+    notes,
+    figures: figures.map((figure) => ({
       ...figure,
       best: best(figure),
       median: median(figure.values),
@@ -63,4 +67,11 @@ export function replaceResults(text: string, results: string): string {
 /** Writes results into a Markdown file between its markers. */
 export async function writeResults(file: string, results: string): Promise<void> {
   await writeFile(file, replaceResults(await readFile(file, "utf8"), results));
+}
+
+/** Writes the plots of all sections into a folder, where the tables of README.md look for them. */
+export async function writePlots(folder: string, sections: readonly Section[]): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  for (const { file, svg } of sections.flatMap(({ plots = [] }) => plots))
+    await writeFile(path.join(folder, file), svg);
 }

@@ -11,20 +11,24 @@ export interface Contender {
   measure(): number | Promise<number>;
 }
 
+/** Rounds of every comparison; fewer to try something out. */
+const rounds = Number(process.env["BENCH_ROUNDS"] ?? 9);
 /** The first samples pay for compilers that optimise while they run, and for memory touched for the first time. */
-const warmUpRounds = 2;
+const warmUpMs = 500;
 /** Threads of a contender that wait for more work, spinning, have stopped after this. */
 const restMs = 5;
 
 /** A figure of each contender, in their order, with one value a round. */
-export async function interleave(contenders: readonly Contender[], rounds: number): Promise<Figure[]> {
+export async function interleave(contenders: readonly Contender[]): Promise<Figure[]> {
   const figures = contenders.map(({ name, unit }) => ({ name, unit, values: new Array<number>() }));
-  for (let round = -warmUpRounds; round < rounds; round++) {
+  for (const { measure } of contenders) {
+    for (const startMs = performance.now(); performance.now() - startMs < warmUpMs;) await measure();
+  }
+  for (let round = 0; round < rounds; round++) {
     for (let turn = 0; turn < contenders.length; turn++) {
-      const at = (turn + round + warmUpRounds) % contenders.length;
+      const at = (turn + round) % contenders.length;
       await sleep(restMs);
-      const value = await contenders[at]?.measure();
-      if (round >= 0) figures[at]?.values.push(value ?? NaN);
+      figures[at]?.values.push((await contenders[at]?.measure()) ?? NaN);
     }
   }
   return figures;

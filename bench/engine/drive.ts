@@ -32,3 +32,11 @@ export async function decode(engine: EdgeEngine, state: State, tokens: number): 
   const reply = generateFrom(engine, state, tokens);
   while (!(await reply.next()).done);
 }
+
+/** Runs as many passes as decoding does, without what is around them: replies, sampling, pauses for other requests. */
+export function forward({ instance }: EdgeEngine, state: State, tokens: number): void {
+  const [slotPtr = 0] = instance.layout.slots;
+  instance.restore(slotPtr, state);
+  for (let i = 0; i < tokens; i++) instance.forward(slotPtr, [5], state.position + i, "last");
+  instance.clear(slotPtr);
+}

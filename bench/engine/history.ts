@@ -15,11 +15,9 @@ import { interleave } from "../rounds.ts";
 import { stateAfter } from "./drive.ts";
 import { decoding, griffinFrom, loadModel, resuming, type Subject } from "./subject.ts";
 
-const rounds = 7;
 const lengths = [10, 100, 1_000, 10_000, 100_000];
 /** A transformer takes minutes to read more. */
 const longestForLlama = 10_000;
-const results = path.resolve(import.meta.dirname, "../results");
 
 /** A model whose history may have these lengths. */
 interface Line {
@@ -34,15 +32,12 @@ export async function measureHistory(): Promise<Section[]> {
   const missing = installPeers();
   const lines = missing === undefined ? [griffin, llama] : [griffin];
   const subjects = [...(await griffins()), ...(missing === undefined ? await llamas() : [])];
-  const rates = await interleave(subjects.map(decoding), rounds);
-  const waits = await interleave(subjects.map(resuming), rounds);
+  const rates = await interleave(subjects.map(decoding));
+  const waits = await interleave(subjects.map(resuming));
   for (const { close } of subjects) await close?.();
-  await mkdir(results, { recursive: true });
-  await draw("tokens-per-second.svg", "Speed after a history, 30 M parameters", "tokens/s", lines, rates);
-  await draw("resume.svg", "From a stored state to the first token, 30 M parameters", "ms", lines, waits);
   return [
-    { title: "Speed against length of history, 30 M parameters", figures: besideShortest(lines, rates) },
-    { title: "From a stored state to the first token, 30 M parameters", figures: besideShortest(lines, waits) },
+    section("Speed after a history, 30 M parameters", "tokens-per-second.svg", lines, rates),
+    section("From a stored state to the first token, 30 M parameters", "resume.svg", lines, waits),
   ];
 }
 
@@ -82,10 +77,11 @@ function besideShortest(lines: readonly Line[], figures: readonly Figure[]): Fig
   });
 }
 
-async function draw(file: string, title: string, unit: string, lines: readonly Line[], figures: readonly Figure[]) {
+function section(title: string, file: string, lines: readonly Line[], figures: readonly Figure[]): Section {
   const series = lines.map((line) => ({
     name: line.name,
     points: line.lengths.map((tokens) => [tokens, median(named(figures, nameOf(line, tokens)).values)] as const),
   }));
-  await writeFile(path.join(results, file), plot({ title, x: "tokens of history", y: unit, series }));
+  const svg = plot({ title, x: "tokens of history", y: figures[0]?.unit ?? "", series });
+  return { title, figures: besideShortest(lines, figures), plots: [{ file, svg }] };
 }

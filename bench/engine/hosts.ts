@@ -15,8 +15,8 @@ import type { Section } from "../report.ts";
 import { interleave, type Contender } from "../rounds.ts";
 import type { Task } from "./host.ts";
 
-const rounds = 7;
 const measured: readonly Format[] = ["int8", "int4"];
+const ways = ["generate", "forward"] as const;
 const model = "30M";
 const tokens = 100;
 const root = path.resolve(import.meta.dirname, "../..");
@@ -38,20 +38,22 @@ export async function measureHosts(): Promise<Section[]> {
   ];
   try {
     const contenders = measured.flatMap((format) =>
-      hosts.map(({ name, run }): Contender => ({
-        name: `${format}, ${name}`,
-        unit: "tokens/s",
-        async measure() {
-          const startMs = performance.now();
-          await run({ folder: folders.get(format) ?? "", tokens });
-          return tokens / ((performance.now() - startMs) / 1000);
-        },
-      })),
+      ways.flatMap((through) =>
+        hosts.map(({ name, run }): Contender => ({
+          name: `${format}, ${through}, ${name}`,
+          unit: "tokens/s",
+          async measure() {
+            const startMs = performance.now();
+            await run({ folder: folders.get(format) ?? "", tokens, through });
+            return tokens / ((performance.now() - startMs) / 1000);
+          },
+        })),
+      ),
     );
-    const figures = await interleave(contenders, rounds);
+    const figures = await interleave(contenders);
     const compared = figures.map((figure) => {
-      const [format = ""] = figure.name.split(",");
-      const inNode = named(figures, `${format}, Node`);
+      const [format = "", through = ""] = figure.name.split(", ");
+      const inNode = named(figures, `${format}, ${through}, Node`);
       return figure === inNode ? figure : { ...figure, shares: [shareOf(figure, inNode, "of Node")] };
     });
     return [

@@ -7,7 +7,6 @@ import { interleave, secondsOf } from "../rounds.ts";
 import { sampleTokens, stateAfter } from "./drive.ts";
 import { decoding, griffinFrom, loadModel } from "./subject.ts";
 
-const rounds = 5;
 const promptTokens = 64;
 const shortHistoryTokens = 16;
 
@@ -28,7 +27,7 @@ export async function measureLarge(): Promise<Section[]> {
       return promptTokens / ((performance.now() - startMs) / 1000);
     },
   };
-  const figures = await interleave([decoding(subject), prefill, reading], rounds);
+  const figures = await interleave([decoding(subject), prefill, reading]);
   const weightBytes = instance.layout.slots[0] ?? 0;
   const decoded = named(figures, "decode");
   const ceiling = named(figures, "read memory").values;

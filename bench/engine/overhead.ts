@@ -12,7 +12,6 @@ import { interleave, secondsOf, type Contender } from "../rounds.ts";
 import { drop, generateFrom, historyTokens, stateAfter } from "./drive.ts";
 import { kernelModule, loadModel } from "./subject.ts";
 
-const rounds = 7;
 const measured: readonly Format[] = ["int8", "int4"];
 const tokensOfSample = 60;
 /** How long a step is repeated by itself. */
@@ -65,7 +64,7 @@ async function overheadOf(format: Format): Promise<Section> {
     },
     ...names.map((name) => ({ name, unit: "µs", measure: () => timeOf([name], pass) * 1e6 })),
   ];
-  const figures = await interleave(contenders, rounds);
+  const figures = await interleave(contenders);
   const [decoded, inTurn] = [named(figures, decodeName), named(figures, inTurnName)];
   const compared = figures.map((figure): Figure => {
     if (figure === decoded) {

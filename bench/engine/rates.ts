@@ -9,8 +9,6 @@ import { interleave } from "../rounds.ts";
 import { historyTokens } from "./drive.ts";
 import { decoding, griffin, prefilling, promptTokens, type Subject } from "./subject.ts";
 
-const rounds = 7;
-
 /** A subject, and which of ours it stands beside. */
 type Row = readonly [Subject, beside: Format | null];
 
@@ -56,8 +54,8 @@ async function compare(model: string, rows: readonly Row[]): Promise<Section[]> 
       if (format === null) return figure;
       return { ...figure, shares: [shareOf(figure, named(figures, `Griffin Edge ${format}`), `of ours in ${format}`)] };
     });
-  const decoded = await interleave(subjects.map(decoding), rounds);
-  const read = await interleave(subjects.map(prefilling), rounds);
+  const decoded = await interleave(subjects.map(decoding));
+  const read = await interleave(subjects.map(prefilling));
   return [
     { title: `Decode, ${model}, after ${historyTokens} tokens`, figures: beside(decoded) },
     { title: `Prefill, ${model}, ${promptTokens} tokens with the logits of all`, figures: beside(read) },

@@ -5,7 +5,6 @@ import { interleave, type Contender } from "../rounds.ts";
 import { drop, generateFrom, historyTokens, stateAfter } from "./drive.ts";
 import { loadModel } from "./subject.ts";
 
-const rounds = 7;
 const most = 4;
 const sampleMs = 200;
 
@@ -32,7 +31,7 @@ export async function measureSharing(): Promise<Section[]> {
       return tokens / seconds;
     },
   });
-  const figures = await interleave([chatting("one chat", 1), chatting("four chats together", most)], rounds);
+  const figures = await interleave([chatting("one chat", 1), chatting("four chats together", most)]);
   const [one, four] = [named(figures, "one chat"), named(figures, "four chats together")];
   return [
     {

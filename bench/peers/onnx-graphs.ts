@@ -14,7 +14,7 @@ import {
   type NodeProto,
   type TensorProto,
 } from "../../src/model/onnx.ts";
-import { cacheFolder, checkpointFolder, type ModelName } from "../models.ts";
+import { checkpointFolder, type ModelName } from "../models.ts";
 
 export type Scheme = "f32" | "dynamic int8" | "MatMulNBits int8" | "MatMulNBits int4";
 
@@ -23,11 +23,11 @@ const blockSize = 32;
 /** MatMulNBits computes with activations of int8, its fastest way. */
 const int8Activations = 4;
 
-/** A folder with graph.onnx and the weights it points into. */
+/** A folder with graph.onnx and the weights it points into; those of other schemes lie inside that of our checkpoint. */
 export async function onnxFolder(model: ModelName, scheme: Scheme): Promise<string> {
   const source = await checkpointFolder(model, "f32");
   if (scheme === "f32") return source;
-  const folder = path.join(cacheFolder, "onnx", `${path.basename(source)}-${scheme.replaceAll(" ", "-")}`);
+  const folder = path.join(source, scheme.replaceAll(" ", "-"));
   if ((await stat(path.join(folder, graphFile)).catch(() => null)) !== null) return folder;
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
