@@ -1,4 +1,4 @@
-// `npm run bench -- [kernels] [engine] [http] [--json FILE] [--write]`: measures, all of it unless told, and prints tables
+// `npm run bench -- [kernels] [engine] [http] [quality] [--json FILE] [--write]`: measures, all of it unless told, and prints tables
 // with the machine they were measured on. --json keeps every round's value; --write puts the tables into README.md and the
 // plots into results/, which otherwise go to .bench/results.
 import { writeFile } from "node:fs/promises";
@@ -9,12 +9,20 @@ import { measureHttp } from "./http.ts";
 import { measureKernels } from "./kernels.ts";
 import { cacheFolder } from "./models.ts";
 import { describeMachine } from "./machine.ts";
+import { heldOut, measureQuality, qualityTable } from "./quality.ts";
 import { json, markdown, writePlots, writeResults, type Section } from "./report.ts";
 
 const benchmarks: Record<string, () => Promise<Section[]>> = {
   kernels: measureKernels,
   engine: measureEngine,
   http: measureHttp,
+  quality: async () => [
+    {
+      title: "What quantisation costs, pocket on 120 held-out dialogues",
+      figures: [],
+      notes: [qualityTable(await measureQuality(await heldOut()))],
+    },
+  ],
 };
 
 const { values: options, positionals } = parseArgs({
