@@ -332,6 +332,7 @@ export class Conversation extends DurableObject<Env> {
 
   async #forgetConversation(): Promise<void> {
     await this.#forget();
+    if (this.#store !== undefined) return; // somebody began anew meanwhile
     this.ctx.storage.kv.put(isDeletedKey, true);
     this.#wakeAt(Date.now() + lifetimeMs);
   }
