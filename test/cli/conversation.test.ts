@@ -19,7 +19,8 @@ describe("a conversation", () => {
     // The penalty makes a reply depend on every token that the conversation believes it has read.
     const options = { maxTokens: 20, sampling: { temperature: 0, repetitionPenalty: 3 } };
     const conversation = createConversation(engine, tokenizer, options);
-    const long = "My name is Ada. I love the colour yellow. Long ago, a curious fox lived.";
+    // Longer than an engine reads before it lets others in.
+    const long = `${"Tell me a story. ".repeat(60)}My name is Ada. I love the colour yellow. Long ago, a curious fox lived.`;
 
     const cancel = new AbortController();
     const cancelled = finish(conversation.reply(long, cancel.signal));
