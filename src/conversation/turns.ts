@@ -338,7 +338,8 @@ function toTurn(db: Database, row: Columns): TurnRow {
   return {
     ...toStep(row),
     messages: fromJson(db, turn, "messages", row.messages),
-    options: parsed(turn, "options", row.options),
+    // Turns of earlier code did not keep whether they ran in the background.
+    options: { background: false, ...parsed<Omit<TurnOptions, "background">>(turn, "options", row.options) },
     metadata: parsed(turn, "metadata", row.metadata),
     repeatKey: row.repeat_key,
     endsWithClient: row.ends_with_client === 1,
