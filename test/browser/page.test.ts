@@ -113,17 +113,23 @@ describe.skipIf(!existsSync(executablePath))("the chat page", () => {
     expect(await page.locator("#announcer").innerText()).toMatch(/fox/i);
   });
 
+  /** Pocket talks faster than anybody clicks: its next reply goes on for so many tokens. */
+  const letTalk = (tokens: number) =>
+    page.route(
+      "**/v1/responses",
+      (route) => {
+        const body = { ...(route.request().postDataJSON() as object), logit_bias: { 1: -100, 5: -100 } };
+        return route.continue({ postData: JSON.stringify({ ...body, max_output_tokens: tokens }) });
+      },
+      { times: 1 },
+    );
+
   it("stops a reply and goes on after it", async () => {
-    // Pocket talks faster than anybody clicks, so here it talks on.
-    await page.route("**/v1/responses", (route) => {
-      const body = { ...(route.request().postDataJSON() as object), logit_bias: { 1: -100, 5: -100 } };
-      return route.continue({ postData: JSON.stringify({ ...body, max_output_tokens: 60_000 }) });
-    });
+    await letTalk(60_000);
     const stopped = clickWhenLong("#send", 8);
     await write("Tell me a story about a fox.");
     await stopped;
     await settled();
-    await page.unroute("**/v1/responses");
     expect(await last().locator(".ending").innerText()).toBe("Stopped");
     const text = await reply(last()).innerText();
     expect(text.length).toBeGreaterThanOrEqual(8);
@@ -214,13 +220,17 @@ describe.skipIf(!existsSync(executablePath))("the chat page", () => {
   });
 
   it("goes on watching a reply that was running when it was reloaded", async () => {
+    await letTalk(6_000);
     const begun = clickWhenLong("", 1);
     await write("Tell me a story about a fox.");
     await begun;
+    const before = await reply(last()).innerText();
     await page.reload();
     await last().waitFor();
     await settled();
-    expect(await reply(last()).innerText()).toMatch(/fox.*[.!]$/is);
+    const after = await reply(last()).innerText();
+    expect(after.startsWith(before)).toBe(true);
+    expect(after.length).toBeGreaterThan(6_000);
     expect(await turns().count()).toBe(1);
   });
 
@@ -256,6 +266,7 @@ describe.skipIf(!existsSync(executablePath))("the chat page", () => {
   });
 
   it("goes on with a reply in whose midst the server was killed", async () => {
+    await letTalk(6_000);
     const begun = clickWhenLong("", 12);
     await write("Tell me a story about a fox.");
     await begun;
@@ -265,7 +276,7 @@ describe.skipIf(!existsSync(executablePath))("the chat page", () => {
     await settled();
     const after = await reply(last()).innerText();
     expect(after.startsWith(before)).toBe(true);
-    expect(after).toMatch(/[.!]$/);
+    expect(after.length).toBeGreaterThan(6_000);
     await page.reload();
     await last().waitFor();
     expect(await reply(last()).innerText()).toBe(after);
