@@ -95,6 +95,8 @@ export class Conversation extends DurableObject<Env> {
     this.branch(branch);
     const isLast = () => this.#known().branchCount() === 1;
     const doomed = () => {
+      // Somebody else may have deleted it meanwhile: then what runs is another branch's.
+      if (this.#known().branch(branch) === null) return [];
       const gone = isLast() ? null : new Set(this.#known().turnsOfBranchAlone(branch));
       return [...this.#live.values()].filter(({ turn }) => gone === null || gone.has(turn));
     };

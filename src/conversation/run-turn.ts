@@ -8,7 +8,7 @@ import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import type { LiveTurn } from "./live-turn.ts";
 import type { TurnOptions, TurnStatus, TurnView } from "./protocol.ts";
-import { identityOf, recall, recentTokens } from "./recall.ts";
+import { identityOf, recall, recentTokens, type Past } from "./recall.ts";
 import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
 import { tokenEvent } from "./token-event.ts";
 import { turnRow, viewOf } from "./view.ts";
@@ -101,7 +101,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   const past = recall(store, row.parent, engine);
   const prompt = renderPrompt([...past.messages, ...row.messages], tokenizer, chat, past.lastToken);
   const log = openLog(store, row, engine);
-  const turn = turnOf(row, store, engine, [...past.tokens, ...prompt], past.state);
+  const turn = turnOf(row, store, engine, [...past.tokens, ...prompt], past);
   const events = engine.generate({ ...turn, replied: log.replied }, live.cancel.signal);
 
   const reply: number[] = [];
@@ -169,12 +169,12 @@ function openLog(store: Store, row: TurnRow, engine: EdgeEngine) {
   };
 }
 
-function turnOf(row: TurnRow, store: Store, engine: EdgeEngine, tokens: number[], state: Turn["state"]): Turn {
+function turnOf(row: TurnRow, store: Store, engine: EdgeEngine, tokens: number[], { state, base }: Past): Turn {
   const { options } = row;
   return {
     tokens,
     state,
-    history: options.repetitionPenalty === 1 ? [] : recentTokens(store, row.parent, engine.config.window),
+    history: options.repetitionPenalty === 1 ? [] : recentTokens(store, base, engine.config.window),
     maxTokens: options.maxTokens,
     stop: options.stop,
     sampling: samplingOf(options),
