@@ -25,6 +25,8 @@ export interface Case {
 
 const width = 2560;
 const chunkTokens = 64;
+/** Samples are short, so there can be many. */
+const rounds = 21;
 
 /** How the kernel of a format is called, and what a weight takes in memory. */
 const linears: Record<Format, { kernel: KernelName; bytesPerWeight: number }> = {
@@ -47,6 +49,7 @@ export async function measureKernels(): Promise<Section[]> {
   ];
   const seconds = await interleave(
     cases.map(({ name, call }) => ({ name, unit: "s", measure: () => secondsOf(call) })),
+    rounds,
   );
   const figures = cases.map((each) => figureOf(each, cases, seconds));
   const of = (unit: Case["unit"], hasCeiling: boolean) =>

@@ -11,20 +11,21 @@ export interface Contender {
   measure(): number | Promise<number>;
 }
 
-/** Rounds of every comparison; fewer to try something out. */
-const rounds = Number(process.env["BENCH_ROUNDS"] ?? 9);
+/** Rounds of a comparison unless it says otherwise. */
+const usualRounds = 9;
 /** The first samples pay for compilers that optimise while they run, and for memory touched for the first time. */
 const warmUpMs = 500;
 /** Threads of a contender that wait for more work, spinning, have stopped after this. */
 const restMs = 5;
 
-/** A figure of each contender, in their order, with one value a round. */
-export async function interleave(contenders: readonly Contender[]): Promise<Figure[]> {
+/** A figure of each contender, in their order, with one value a round. BENCH_ROUNDS overrules, to try something out. */
+export async function interleave(contenders: readonly Contender[], rounds = usualRounds): Promise<Figure[]> {
   const figures = contenders.map(({ name, unit }) => ({ name, unit, values: new Array<number>() }));
   for (const { measure } of contenders) {
     for (const startMs = performance.now(); performance.now() - startMs < warmUpMs;) await measure();
   }
-  for (let round = 0; round < rounds; round++) {
+  const planned = Number(process.env["BENCH_ROUNDS"] ?? rounds);
+  for (let round = 0; round < planned; round++) {
     for (let turn = 0; turn < contenders.length; turn++) {
       const at = (turn + round) % contenders.length;
       await sleep(restMs);
