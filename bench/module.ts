@@ -3,6 +3,6 @@ import { readFile } from "node:fs/promises";
 import { supportsRelaxedSimd } from "../src/engine/relaxed-simd.ts";
 import { build } from "../wasm/build.ts";
 
-export async function kernelModuleOf(): Promise<WebAssembly.Module> {
+export async function kernelModule(): Promise<WebAssembly.Module> {
   return WebAssembly.compile(await readFile(await build(supportsRelaxedSimd() ? "relaxed" : "plain")));
 }

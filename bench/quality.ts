@@ -7,7 +7,7 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { convert } from "../src/checkpoint/convert.ts";
-import { kernelModuleOf } from "./module.ts";
+import { kernelModule } from "./module.ts";
 import { folderSource } from "../src/cli/files.ts";
 import { EdgeEngine } from "../src/engine/edge.ts";
 import { renderPrompt } from "../src/model/chat-template.ts";
@@ -93,7 +93,7 @@ export function qualityTable(rows: readonly Quality[]): string {
 async function loadPocket(format: Format) {
   const folder: Folder = new Map();
   await convert(folderSource(path.join(root, "models/pocket")), target(folder), { format });
-  const engine = await EdgeEngine.load(await kernelModuleOf(), opener(folder, 2 ** 20), { logitsTokens: 64 });
+  const engine = await EdgeEngine.load(await kernelModule(), opener(folder, 2 ** 20), { logitsTokens: 64 });
   return { format, engine, bytes: folder.get("weights.safetensors")!.byteLength };
 }
 

@@ -4,8 +4,8 @@ import { openFolder } from "../../src/cli/files.ts";
 import { nodeHash } from "../../src/cli/hash.ts";
 import { EdgeEngine } from "../../src/engine/edge.ts";
 import { cacheFolder } from "../models.ts";
+import { kernelModule } from "../module.ts";
 import { decoder, type Task } from "./host.ts";
-import { kernelModule } from "./subject.ts";
 
 const decode = decoder(async (folder) =>
   EdgeEngine.load(await kernelModule(), openFolder(path.join(cacheFolder, "checkpoints", folder)), {

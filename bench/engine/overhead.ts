@@ -7,10 +7,11 @@ import { reserve } from "../../src/engine/memory.ts";
 import type { PlanStep } from "../../src/engine/plan.ts";
 import type { Format } from "../../src/model/weights.ts";
 import { named, shareOf, type Figure } from "../figure.ts";
+import { kernelModule } from "../module.ts";
 import type { Section } from "../report.ts";
 import { interleave, secondsOf, type Contender } from "../rounds.ts";
 import { drop, generateFrom, historyTokens, stateAfter } from "./drive.ts";
-import { kernelModule, loadModel } from "./subject.ts";
+import { loadModel } from "./subject.ts";
 
 const measured: readonly Format[] = ["int8", "int4"];
 const tokensOfSample = 60;

@@ -1,13 +1,11 @@
 // A model that is ready to run, ours or a peer's, as the comparisons of whole models see it; and ours.
-import { readFile } from "node:fs/promises";
 import { openFolder } from "../../src/cli/files.ts";
 import { nodeHash } from "../../src/cli/hash.ts";
 import { EdgeEngine, type EdgeOptions } from "../../src/engine/edge.ts";
-import { supportsRelaxedSimd } from "../../src/engine/relaxed-simd.ts";
 import type { State } from "../../src/model/state.ts";
 import type { Format } from "../../src/model/weights.ts";
-import { build } from "../../wasm/build.ts";
 import { checkpointFolder, type ModelName } from "../models.ts";
+import { kernelModule } from "../module.ts";
 import type { Contender } from "../rounds.ts";
 import { drop, generateFrom, historyTokens, sampleTokens, stateAfter } from "./drive.ts";
 
@@ -78,11 +76,6 @@ export const resuming = ({ name, resume }: Subject): Contender => ({
     return elapsedMs;
   },
 });
-
-/** The build of the kernels that this Node gets. */
-export async function kernelModule(): Promise<WebAssembly.Module> {
-  return WebAssembly.compile(await readFile(await build(supportsRelaxedSimd() ? "relaxed" : "plain")));
-}
 
 /** A model in an engine of its own. */
 export async function loadModel(name: ModelName, format: Format, options: EdgeOptions = {}): Promise<EdgeEngine> {
