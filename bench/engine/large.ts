@@ -1,35 +1,43 @@
 // RecurrentGemma-2B's shapes in int4, and what a model of 52 M parameters takes of an isolate's memory. A token of the 2B
 // reads every weight once, so it is shown as a share of reading memory.
+import { chunkTokensFor } from "../../src/engine/instance.ts";
 import { ceilings } from "../ceilings.ts";
-import { named, type Figure } from "../figure.ts";
+import { named, shareOf, type Figure } from "../figure.ts";
 import type { Section } from "../report.ts";
-import { interleave, secondsOf } from "../rounds.ts";
+import { interleave, secondsOf, type Contender } from "../rounds.ts";
 import { sampleTokens, stateAfter } from "./drive.ts";
-import { decoding, griffinFrom, loadModel } from "./subject.ts";
+import { decoding, griffinFrom, loadModel, longChunkTokens } from "./subject.ts";
 
 const promptTokens = 64;
 const shortHistoryTokens = 16;
 
 export async function measureLarge(): Promise<Section[]> {
-  const engine = await loadModel("2B", "int4");
-  const { instance, config } = engine;
+  const engine = await loadModel("2B", "int4", { chunkTokens: longChunkTokens });
+  const { instance, config, manifest } = engine;
+  const [slotPtr = 0] = instance.layout.slots;
   const subject = griffinFrom("decode", engine, await stateAfter(engine, shortHistoryTokens));
   const prompt = sampleTokens(config.vocabSize, promptTokens);
   const read = (await ceilings()).find(({ name }) => name === "read memory");
   if (read === undefined) throw new Error("There is no ceiling of reading memory.");
   const reading = { name: "read memory", unit: "GB/s", measure: () => read.work / secondsOf(read.call) / 1e9 };
-  const prefill = {
-    name: `prefill of ${promptTokens} tokens`,
+  const prefilling = (chunkTokens: number): Contender => ({
+    name: `prefill of ${promptTokens} tokens, ${chunkTokens} at once`,
     unit: "tokens/s",
-    async measure() {
+    measure() {
       const startMs = performance.now();
-      await engine.generate({ tokens: prompt, maxTokens: 0 }).next();
-      return promptTokens / ((performance.now() - startMs) / 1000);
+      for (let at = 0; at < promptTokens; at += chunkTokens)
+        instance.forward(slotPtr, prompt.slice(at, at + chunkTokens), at, "none");
+      const seconds = (performance.now() - startMs) / 1000;
+      instance.clear(slotPtr);
+      return promptTokens / seconds;
     },
-  };
-  const figures = await interleave([decoding(subject), prefill, reading]);
-  const weightBytes = instance.layout.slots[0] ?? 0;
+  });
+  const [long, served] = [prefilling(longChunkTokens), prefilling(chunkTokensFor(manifest.parameters))];
+  const figures = await interleave([decoding(subject), long, served, reading]);
+  const weightBytes = slotPtr;
   const decoded = named(figures, "decode");
+  const readLong = named(figures, long.name);
+  const readServed = named(figures, served.name);
   const ceiling = named(figures, "read memory").values;
   const share = decoded.values.map((rate, round) => (rate * weightBytes) / 1e9 / (ceiling[round] ?? NaN));
   return [
@@ -37,7 +45,9 @@ export async function measureLarge(): Promise<Section[]> {
       title: "RecurrentGemma-2B's shapes, int4",
       figures: [
         { ...decoded, shares: [{ of: "of reading its weights from memory", values: share }] },
-        ...figures.filter((figure) => figure !== decoded),
+        readLong,
+        { ...readServed, shares: [shareOf(readServed, readLong, `of ${longChunkTokens} at once`)] },
+        named(figures, reading.name),
         await memoryOf("2B", "int4", engine),
       ],
     },

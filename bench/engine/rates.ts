@@ -6,8 +6,17 @@ import { llamaCpp } from "../peers/llama.ts";
 import { onnxNode, onnxWeb } from "../peers/onnx.ts";
 import type { Section } from "../report.ts";
 import { interleave } from "../rounds.ts";
-import { historyTokens } from "./drive.ts";
-import { decoding, griffin, prefilling, promptTokens, type Subject } from "./subject.ts";
+import { historyTokens, stateAfter } from "./drive.ts";
+import {
+  decoding,
+  griffin,
+  griffinFrom,
+  loadModel,
+  longChunkTokens,
+  prefilling,
+  promptTokens,
+  type Subject,
+} from "./subject.ts";
 
 /** A subject, and which of ours it stands beside. */
 type Row = readonly [Subject, beside: Format | null];
@@ -19,9 +28,19 @@ export async function measureRates(): Promise<Section[]> {
   for (const format of formats) small.push([await griffin("30M", format), null]);
   const missing = installPeers();
   small.push(...(await webPeers()), ...(missing === undefined ? await nativePeers() : []));
-  const sections = [...(await compare("pocket", pocket)), ...(await compare("30 M parameters", small))];
+  const sections = [
+    ...(await compare("pocket", pocket)),
+    ...(await compare("30 M parameters", small, [await asServed()])),
+  ];
   for (const [{ close }] of small) await close?.();
   return missing === undefined ? sections : [...sections, { title: "Native peers", figures: [], notes: [missing] }];
+}
+
+/** Ours as a server reads prompts: in chunks that leave other chats their turn. */
+async function asServed(): Promise<Row> {
+  const engine = await loadModel("30M", "int8", { logitsTokens: longChunkTokens });
+  const name = `Griffin Edge int8, in chunks of ${engine.instance.chunkTokens} as servers do`;
+  return [griffinFrom(name, engine, await stateAfter(engine, historyTokens)), "int8"];
 }
 
 async function webPeers(): Promise<Row[]> {
@@ -46,16 +65,17 @@ async function nativePeers(): Promise<Row[]> {
   return rows;
 }
 
-async function compare(model: string, rows: readonly Row[]): Promise<Section[]> {
-  const subjects = rows.map(([subject]) => subject);
+/** Decode of `rows`; prefill of these and of `readers`. */
+async function compare(model: string, rows: readonly Row[], readers: readonly Row[] = []): Promise<Section[]> {
+  const all = [...rows, ...readers];
   const beside = (figures: readonly Figure[]) =>
     figures.map((figure, i) => {
-      const format = rows[i]?.[1] ?? null;
+      const format = all[i]?.[1] ?? null;
       if (format === null) return figure;
       return { ...figure, shares: [shareOf(figure, named(figures, `Griffin Edge ${format}`), `of ours in ${format}`)] };
     });
-  const decoded = await interleave(subjects.map(decoding));
-  const read = await interleave(subjects.map(prefilling));
+  const decoded = await interleave(rows.map(([subject]) => decoding(subject)));
+  const read = await interleave(all.map(([subject]) => prefilling(subject)));
   return [
     { title: `Decode, ${model}, after ${historyTokens} tokens`, figures: beside(decoded) },
     { title: `Prefill, ${model}, ${promptTokens} tokens with the logits of all`, figures: beside(read) },

@@ -27,6 +27,8 @@ export interface Reply {
 }
 
 export const promptTokens = 256;
+/** Peers read a prompt at once; ours reads it in chunks as long as pay. Servers read large models in shorter ones. */
+export const longChunkTokens = 64;
 const sampleMs = 150;
 
 /** Tokens a second, one after another. */
@@ -83,9 +85,9 @@ export async function loadModel(name: ModelName, format: Format, options: EdgeOp
   return EdgeEngine.load(await kernelModule(), open, { ...options, createHash: nodeHash });
 }
 
-/** A model of ours, with its default chunks. */
+/** A model of ours. */
 export async function griffin(model: ModelName, format: Format): Promise<Subject> {
-  const engine = await loadModel(model, format, { logitsTokens: 64 });
+  const engine = await loadModel(model, format, { chunkTokens: longChunkTokens, logitsTokens: longChunkTokens });
   return griffinFrom(`Griffin Edge ${format}`, engine, await stateAfter(engine, historyTokens));
 }
 
