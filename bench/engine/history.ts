@@ -45,7 +45,11 @@ async function griffins(): Promise<Subject[]> {
   const engine = await loadModel("30M", "int8");
   const subjects: Subject[] = [];
   for (const tokens of griffin.lengths) {
-    subjects.push(griffinFrom(nameOf(griffin, tokens), engine, await keptState(engine, tokens)));
+    const file = await keptState(engine, tokens);
+    const read = async (): Promise<State> => ({ position: tokens, data: new Uint8Array(await readFile(file)) });
+    const subject = griffinFrom(nameOf(griffin, tokens), engine, await read());
+    // From its file, as llama.cpp does.
+    subjects.push({ ...subject, resume: async () => griffinFrom(subject.name, engine, await read()).begin() });
   }
   return subjects;
 }
@@ -56,16 +60,15 @@ async function llamas(): Promise<Subject[]> {
   return subjects;
 }
 
-/** The state after so many tokens that were really read; kept, because that takes a minute and more. */
-async function keptState(engine: EdgeEngine, tokens: number): Promise<State> {
+/** The file of the state after so many tokens that were really read; kept, because that takes a minute and more. */
+async function keptState(engine: EdgeEngine, tokens: number): Promise<string> {
   const { sha256 } = engine.manifest.files[weightsFile];
   const file = path.join(cacheFolder, "states", `${sha256.slice(0, 16)}-${tokens}`);
-  if ((await stat(file).catch(() => null)) !== null)
-    return { position: tokens, data: new Uint8Array(await readFile(file)) };
-  const state = await stateAfter(engine, tokens);
+  if ((await stat(file).catch(() => null)) !== null) return file;
+  const { data } = await stateAfter(engine, tokens);
   await mkdir(path.dirname(file), { recursive: true });
-  await writeFile(file, state.data);
-  return state;
+  await writeFile(file, data);
+  return file;
 }
 
 /** Every figure as a share of that after the shortest history. */

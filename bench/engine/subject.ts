@@ -15,7 +15,7 @@ export interface Subject {
   begin(): Promise<Reply>;
   /** Reads tokens from nothing, with the logits of every one. */
   prefill(): Promise<void>;
-  /** Restores the state after the history from where it is kept; the first call of what it resolves to makes a token. */
+  /** Restores the state after the history from its file; the first call of what it resolves to makes a token. */
   resume?(): Promise<Reply>;
   /** Frees its memory. */
   close?(): Promise<void>;
@@ -94,17 +94,14 @@ export async function griffin(model: ModelName, format: Format): Promise<Subject
 /** An engine of ours that goes on from a state. */
 export function griffinFrom(name: string, engine: EdgeEngine, state: State): Subject {
   const prompt = sampleTokens(engine.config.vocabSize, promptTokens);
-  const begin = async (): Promise<Reply> => {
-    const reply = generateFrom(engine, state);
-    return { next: () => reply.next(), end: () => drop(reply) };
-  };
   return {
     name,
-    begin,
+    async begin() {
+      const reply = generateFrom(engine, state);
+      return { next: () => reply.next(), end: () => drop(reply) };
+    },
     async prefill() {
       for await (const logits of engine.score(prompt)) void logits;
     },
-    // Every reply begins with a restored state.
-    resume: begin,
   };
 }
