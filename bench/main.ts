@@ -1,6 +1,6 @@
-// `npm run bench -- [kernels] [engine] [http] [quality] [--json FILE] [--write]`: measures, all of it unless told, and prints tables
-// with the machine they were measured on. --json keeps every round's value; --write puts the tables into README.md and the
-// plots into results/, which otherwise go to .bench/results.
+// `npm run bench -- [kernels] [engine] [http] [quality] [--json FILE] [--write]`: measures, all of it unless told, and
+// prints tables with the machine they were measured on. --json keeps every value; --write puts the tables into README.md
+// and the plots into results/, which otherwise go to .bench/results.
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";

@@ -18,14 +18,15 @@ import {
   type Subject,
 } from "./subject.ts";
 
-/** A subject, and which of ours it stands beside. */
-type Row = readonly [Subject, beside: Format | null];
+/** A subject, and which of ours it stands beside: its format, and its threads where it has several. */
+type Row = readonly [Subject, beside: string | null];
 
 export async function measureRates(): Promise<Section[]> {
   const pocket: Row[] = [];
   for (const format of formats) pocket.push([await griffin("pocket", format), null]);
   const small: Row[] = [];
   for (const format of formats) small.push([await griffin("30M", format), null]);
+  for (const format of formats) small.push([await griffin("30M", format, 2), format]);
   const missing = installPeers();
   small.push(...(await webPeers()), ...(missing === undefined ? await nativePeers() : []));
   const sections = [
@@ -53,13 +54,14 @@ async function webPeers(): Promise<Row[]> {
 async function nativePeers(): Promise<Row[]> {
   const rows: Row[] = [];
   for (const threads of [1, 2]) {
+    const beside = (format: Format) => (threads === 1 ? format : `${format}, ${threads} threads`);
     rows.push(
-      [await onnxNode("30M", "f32", threads), "f32"],
-      [await onnxNode("30M", "dynamic int8", threads), "int8"],
-      [await onnxNode("30M", "MatMulNBits int8", threads), "int8"],
-      [await onnxNode("30M", "MatMulNBits int4", threads), "int4"],
-      [await llamaCpp("Q8_0", threads), "int8"],
-      [await llamaCpp("Q4_0", threads), "int4"],
+      [await onnxNode("30M", "f32", threads), beside("f32")],
+      [await onnxNode("30M", "dynamic int8", threads), beside("int8")],
+      [await onnxNode("30M", "MatMulNBits int8", threads), beside("int8")],
+      [await onnxNode("30M", "MatMulNBits int4", threads), beside("int4")],
+      [await llamaCpp("Q8_0", threads), beside("int8")],
+      [await llamaCpp("Q4_0", threads), beside("int4")],
     );
   }
   return rows;
@@ -70,9 +72,9 @@ async function compare(model: string, rows: readonly Row[], readers: readonly Ro
   const all = [...rows, ...readers];
   const beside = (figures: readonly Figure[]) =>
     figures.map((figure, i) => {
-      const format = all[i]?.[1] ?? null;
-      if (format === null) return figure;
-      return { ...figure, shares: [shareOf(figure, named(figures, `Griffin Edge ${format}`), `of ours in ${format}`)] };
+      const ours = all[i]?.[1] ?? null;
+      if (ours === null) return figure;
+      return { ...figure, shares: [shareOf(figure, named(figures, `Griffin Edge ${ours}`), `of ours in ${ours}`)] };
     });
   const decoded = await interleave(rows.map(([subject]) => decoding(subject)));
   const read = await interleave(all.map(([subject]) => prefilling(subject)));

@@ -1,6 +1,7 @@
 // A model that is ready to run, ours or a peer's, as the comparisons of whole models see it; and ours.
 import { openFolder } from "../../src/cli/files.ts";
 import { nodeHash } from "../../src/cli/hash.ts";
+import { threads as openThreads } from "../../src/cli/team.ts";
 import { EdgeEngine, type EdgeOptions } from "../../src/engine/edge.ts";
 import type { State } from "../../src/model/state.ts";
 import type { Format } from "../../src/model/weights.ts";
@@ -80,15 +81,23 @@ export const resuming = ({ name, resume }: Subject): Contender => ({
 });
 
 /** A model in an engine of its own. */
-export async function loadModel(name: ModelName, format: Format, options: EdgeOptions = {}): Promise<EdgeEngine> {
+export async function loadModel(
+  name: ModelName,
+  format: Format,
+  options: EdgeOptions = {},
+  threads = 1,
+): Promise<EdgeEngine> {
   const open = openFolder(await checkpointFolder(name, format));
-  return EdgeEngine.load(await kernelModule(), open, { ...options, createHash: nodeHash });
+  const team = threads === 1 ? {} : { openTeam: openThreads(threads) };
+  return EdgeEngine.load(await kernelModule(threads), open, { ...options, ...team, createHash: nodeHash });
 }
 
 /** A model of ours. */
-export async function griffin(model: ModelName, format: Format): Promise<Subject> {
-  const engine = await loadModel(model, format, { chunkTokens: longChunkTokens, logitsTokens: longChunkTokens });
-  return griffinFrom(`Griffin Edge ${format}`, engine, await stateAfter(engine, historyTokens));
+export async function griffin(model: ModelName, format: Format, threads = 1): Promise<Subject> {
+  const sizes = { chunkTokens: longChunkTokens, logitsTokens: longChunkTokens };
+  const engine = await loadModel(model, format, sizes, threads);
+  const name = `Griffin Edge ${format}${threads === 1 ? "" : `, ${threads} threads`}`;
+  return griffinFrom(name, engine, await stateAfter(engine, historyTokens));
 }
 
 /** An engine of ours that goes on from a state. */
