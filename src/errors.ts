@@ -5,6 +5,7 @@ export const errorCodes = [
   "body_too_large", // a request is larger than this service reads
   "cancelled", // the caller's signal was aborted
   "conversation_busy", // the branch, or the turn to go on from, has a reply in progress
+  "data_damaged", // stored bytes are not the ones that were written
   "hash_mismatch", // a file's bytes are not the ones its manifest names
   "internal", // a broken invariant of ours, never the caller's fault
   "invalid_argument", // a value passed by the caller is out of range or of the wrong kind

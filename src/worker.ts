@@ -1,7 +1,8 @@
-// The worker: the app, and the class of the objects that hold conversations.
+// The worker: the app, and the classes of its Durable Objects.
 import { modelIds } from "./conversation/engines.ts";
 import { createApp } from "./http/app.ts";
 
 export { Conversation } from "./conversation/conversation.ts";
+export { NamedRequest } from "./conversation/named-request.ts";
 
 export default createApp({ modelIds, log: (line) => console.log(line) });

@@ -82,7 +82,11 @@ describe("a deployment", () => {
   });
 
   it("keeps conversations in SQLite", () => {
-    expect(config.durable_objects.bindings).toMatchObject([{ name: "CONVERSATIONS", class_name: "Conversation" }]);
-    expect(config.migrations.flatMap((migration) => migration.new_sqlite_classes ?? [])).toEqual(["Conversation"]);
+    expect(config.durable_objects.bindings).toMatchObject([
+      { name: "CONVERSATIONS", class_name: "Conversation" },
+      { name: "NAMED_REQUESTS", class_name: "NamedRequest" },
+    ]);
+    const classes = config.migrations.flatMap((migration) => migration.new_sqlite_classes ?? []);
+    expect(classes).toEqual(["Conversation", "NamedRequest"]);
   });
 });

@@ -27,14 +27,20 @@ export function insertBranch(db: Database, { parentBranch, head, metadata, nowMs
   return { branch: row?.branch ?? 0, parentBranch, createdMs: nowMs, metadata, head };
 }
 
+/** Throws `data_damaged` where the metadata cannot be read. */
 export function readBranch(db: Database, branch: number): ConversationView | null {
   const [row] = db.read<{ parent_branch: number | null; head: number | null; created_ms: number; metadata: string }>(
     "SELECT parent_branch, head, created_ms, metadata FROM branches WHERE branch = ?",
     branch,
   );
   if (row === undefined) return null;
-  const metadata: Record<string, string> = JSON.parse(row.metadata);
+  const metadata = readMetadata(branch, row.metadata);
   return { branch, parentBranch: row.parent_branch, createdMs: row.created_ms, metadata, head: row.head };
+}
+
+/** The last finished turn of a branch; null where there is none yet, undefined where there is no such branch. */
+export function readHead(db: Database, branch: number): number | null | undefined {
+  return db.read<{ head: number | null }>("SELECT head FROM branches WHERE branch = ?", branch)[0]?.head;
 }
 
 export function setBranchMetadata(db: Database, branch: number, metadata: Record<string, string>): void {
@@ -61,4 +67,13 @@ export function moveHeads(db: Database, from: number, to: number | null): void {
 
 export function countBranches(db: Database): number {
   return db.read<{ count: number }>("SELECT count(*) AS count FROM branches")[0]?.count ?? 0;
+}
+
+function readMetadata(branch: number, text: string): Record<string, string> {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    const message = `The stored metadata of branch ${branch} is damaged: its bytes are not the ones that were written. Write it anew.`;
+    throw new GriffinError("data_damaged", message, { cause });
+  }
 }

@@ -3,117 +3,98 @@
 // how a turn runs is runTurn's.
 import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
-import { parseSampling } from "../engine/sampling.ts";
 import { GriffinError } from "../errors.ts";
+import { checkFinished, checkRequest, placeOf, repeatedTurn } from "./accept.ts";
+import { Alarm } from "./alarm.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { LiveTurn } from "./live-turn.ts";
 import {
-  mostReplyTokens,
+  rememberedMs,
   type ConversationView,
   type ListedTurn,
   type TurnListing,
-  type TurnOptions,
   type TurnPage,
   type TurnRequest,
   type TurnView,
 } from "./protocol.ts";
 import { replay } from "./replay.ts";
-import { runTurn, samplingOf, type TurnHost } from "./run-turn.ts";
-import { hasStore, openStore, type Store, type TurnRow, type TurnStep } from "./store.ts";
+import { runTurn, type TurnHost } from "./run-turn.ts";
+import { hasStore, openStore, type Store } from "./store.ts";
 import { turnLine } from "./turn-log.ts";
-import { damagedTurn, startedEvent, turnRow, turnStep, viewOf } from "./view.ts";
+import { branchHead, listedTurn, startedEvent, turnRow, turnStep, viewOf } from "./view.ts";
 
 /** If the process dies, an alarm this much later finds what it left. */
 const recoverAfterMs = 10_000;
-/** What is kept for clients that name nothing: prefixes of chats, names of repeated requests. */
-const lifetimeMs = 24 * 3_600_000;
 /** Turns of an object that only stores prefixes; above that the oldest go. */
 const mostPrefixTurns = 1_000;
 /** Since when an object stores prefixes; absent where it does not. */
 const prefixesSinceKey = "prefixes_since_ms";
-const rememberedNameKey = "remembered_name";
 /** Left behind for a day where a conversation was deleted: a repeated creation must not use its ids again. */
 const isDeletedKey = "is_deleted";
 /** A page of turns ends when it has this much: a message between objects may have 32 MiB. */
 const mostPageBytes = 2 ** 22;
 
 export class Conversation extends DurableObject<Env> {
+  /** undefined: nothing is stored here. */
   #store: Store | undefined;
   readonly #live = new Map<number, LiveTurn>();
-  #alarmMs = 0;
+  readonly #alarm: Alarm;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    if (hasStore(ctx.storage)) this.#open();
-  }
-
-  /**
-   * The name that was given here for the first time, for a day: a repeated request finds what it made before. Throws
-   * `key_reused` where the bodies, named by their hashes, differ.
-   */
-  rememberName(name: string, body: string): string {
-    const { kv } = this.ctx.storage;
-    const known = kv.get<{ name: string; body: string }>(rememberedNameKey);
-    if (known === undefined) {
-      kv.put(rememberedNameKey, { name, body });
-      this.#wakeAt(Date.now() + lifetimeMs);
-      return name;
-    }
-    if (known.body === body) return known.name;
-    throw new GriffinError("key_reused", "The Idempotency-Key was used with another body: take a new one.");
+    if (hasStore(ctx.storage)) this.#store = openStore(ctx.storage);
+    this.#alarm = new Alarm(ctx);
+    void ctx.blockConcurrencyWhile(async () => {
+      await this.#alarm.load();
+      this.#recover();
+    });
   }
 
   /** Makes the conversation's first branch, or finds it. */
   create(metadata: Record<string, string>): ConversationView {
-    const store = this.#store ?? this.#open();
+    const store = this.#opened();
     return store.branch(0) ?? store.createBranch({ parentBranch: null, head: null, metadata, nowMs: Date.now() });
   }
 
   branch(branch: number): ConversationView {
-    const view = this.#store?.branch(branch);
-    if (!view) throw new GriffinError("not_found", `There is no branch ${branch} here.`);
+    const view = this.#known().branch(branch);
+    if (view === null) throw new GriffinError("not_found", `There is no branch ${branch} here.`);
     return view;
   }
 
   updateBranch(branch: number, metadata: Record<string, string>): ConversationView {
-    this.branch(branch);
     this.#known().updateBranch(branch, metadata);
     return this.branch(branch);
   }
 
   /** A new branch whose head is a finished turn, the beginning (null), or the head of `branch`. */
   fork(branch: number, turn?: number | null): ConversationView {
+    const store = this.#known();
     const { head, metadata } = this.branch(branch);
-    if (typeof turn === "number") this.#finished(turn);
+    if (typeof turn === "number") checkFinished(store, turn);
     const from = turn === undefined ? head : turn;
-    return this.#known().createBranch({ parentBranch: branch, head: from, metadata, nowMs: Date.now() });
+    return store.createBranch({ parentBranch: branch, head: from, metadata, nowMs: Date.now() });
   }
 
   /** Deletes a branch, and with the last one everything. Turns that go with it are cancelled first. */
   async removeBranch(branch: number): Promise<void> {
-    this.branch(branch);
-    const isLast = () => this.#known().branchCount() === 1;
-    const doomed = () => {
-      // Somebody else may have deleted it meanwhile: then what runs is another branch's.
-      if (this.#known().branch(branch) === null) return [];
-      const gone = isLast() ? null : new Set(this.#known().turnsOfBranchAlone(branch));
-      return [...this.#live.values()].filter(({ turn }) => gone === null || gone.has(turn));
-    };
+    branchHead(this.#known(), branch);
     // Others may begin, fork or delete while these are cancelled; what follows the loop runs without a pause.
-    for (let running = doomed(); running.length > 0; running = doomed()) {
+    for (let running = this.#runningAlone(branch); running.length > 0; running = this.#runningAlone(branch)) {
       for (const { cancel } of running) cancel.abort();
       await Promise.all(running.map(({ done }) => done));
     }
-    if (this.#known().branch(branch) === null) return;
-    if (isLast()) await this.#forgetConversation();
-    else this.#known().removeBranch(branch);
+    const store = this.#known();
+    if (store.branchHead(branch) === undefined) return; // by somebody else meanwhile
+    if (store.branchCount() > 1) store.removeBranch(branch);
+    else await this.#leaveTombstone();
   }
 
   /** A stretch of the turns of a branch, the one that runs included. */
   turns(branch: number, { order, from, limit }: TurnListing): TurnPage {
-    const { head } = this.branch(branch);
     const store = this.#known();
+    const head = branchHead(store, branch);
     const running = store.runningTurn(branch);
     const numbers = [...(head === null ? [] : store.keptPath(head)), ...(running === null ? [] : [running])];
     if (order === "desc") numbers.reverse();
@@ -122,7 +103,7 @@ export class Conversation extends DurableObject<Env> {
     const turns: ListedTurn[] = [];
     let bytes = 0;
     for (const turn of numbers.slice(start, start + limit)) {
-      const view = this.#viewOrDamage(turn);
+      const view = listedTurn(turn, (number) => this.view(number), store);
       turns.push(view);
       bytes += JSON.stringify(view).length;
       // Two at least: of the first one there may be nothing left to list.
@@ -142,18 +123,14 @@ export class Conversation extends DurableObject<Env> {
   }
 
   view(turn: number): TurnView {
-    return this.#view(turnRow(this.#known(), turn));
+    const row = turnRow(this.#known(), turn);
+    return viewOf(row, row.status === "in_progress" ? this.#live.get(turn)?.text : row.text);
   }
 
   /** The events of a turn as NDJSON, from the first one, live while it runs. */
   async events(turn: number): Promise<ReadableStream<Uint8Array>> {
     const row = turnRow(this.#known(), turn);
-    const live = this.#live.get(turn);
-    if (live !== undefined) return live.stream();
-    const again = new LiveTurn(turn, false);
-    for (const event of await replay(this.#known(), row, this.env)) again.add(event);
-    again.end();
-    return again.stream();
+    return this.#live.get(turn)?.stream() ?? replay(this.#known(), row, this.env);
   }
 
   /** Stops a turn after the step that runs, and returns it as it is kept. */
@@ -165,83 +142,64 @@ export class Conversation extends DurableObject<Env> {
   /** Deletes a response: its text is gone, its state cannot be reached. */
   async remove(turn: number): Promise<void> {
     await this.#stop(turn);
-    this.#known().removeTurn(turn);
-    if (this.#known().branchCount() === 0 && this.#known().counts().turns === 0) await this.#forgetConversation();
+    const store = this.#known();
+    store.removeTurn(turn);
+    if (store.branchCount() === 0 && store.counts().turns === 0) await this.#leaveTombstone();
   }
 
   override async alarm(): Promise<void> {
-    this.#alarmMs = 0;
-    // A remembered name, or what is left of a deleted conversation.
-    if (this.#store === undefined) return this.#forget();
+    this.#alarm.isGone();
+    // Nothing, or what is left of a deleted conversation.
+    if (this.#store === undefined) return this.ctx.storage.deleteAll();
     this.#recover();
     if (this.#isPrefixStore()) {
-      this.#store.removeOldTurns(Date.now() - lifetimeMs, mostPrefixTurns);
+      this.#store.removeOldTurns(Date.now() - rememberedMs, mostPrefixTurns);
       const oldestMs = this.#store.oldestTurnMs();
       if (oldestMs === null) return this.#forget();
-      this.#wakeAt(Math.max(oldestMs + lifetimeMs, Date.now() + recoverAfterMs));
+      this.#alarm.ringBy(Math.max(oldestMs + rememberedMs, Date.now() + recoverAfterMs));
     }
-    if (this.#live.size > 0) this.#wakeAt(Date.now() + recoverAfterMs);
+    if (this.#live.size > 0) this.#alarm.ringBy(Date.now() + recoverAfterMs);
   }
 
   async #begin(request: TurnRequest): Promise<number> {
-    const { options, repeatKey } = request;
+    const { options, messages, metadata, repeatKey, endsWithClient, place } = request;
     const repeated = this.#repeated(request);
     if (repeated !== null) return repeated;
-    if (request.messages.length === 0)
-      throw new GriffinError("invalid_argument", "There must be at least one message.");
-
-    // Whatever can be wrong with the request is said now, while there is nothing to take back.
+    if (messages.length === 0) throw new GriffinError("invalid_argument", "There must be at least one message.");
     const engine = await engineOf(options.model, this.env);
-    parseSampling(samplingOf(options), engine.config.vocabSize);
-    checkLength(options);
+    checkRequest(request, engine.config);
+
+    // From here on without a pause: the same request may have come a second time meanwhile.
     const begun = this.#repeated(request);
     if (begun !== null) return begun;
-    const place = this.#place(request);
-    const store = this.#store ?? this.#open();
-    const { endsWithClient, metadata } = request;
-    const turn = store.insertTurn({ ...place, options, metadata, repeatKey, endsWithClient, nowMs: Date.now() });
+    const isNew = place.kind === "prefix" || (place.kind === "after" && place.turn === null);
+    const store = isNew ? this.#opened() : this.#known();
+    if (place.kind === "prefix" && !this.#isPrefixStore()) this.ctx.storage.kv.put(prefixesSinceKey, Date.now());
+    const turn = store.insertTurn({
+      ...placeOf(store, request),
+      options,
+      metadata,
+      repeatKey,
+      endsWithClient,
+      nowMs: Date.now(),
+    });
     this.#run(turn, endsWithClient);
     return turn;
   }
 
-  /** The turn that this request began when it was sent before. */
-  #repeated({ repeatKey, repeatWithinMs, isNamed }: TurnRequest): number | null {
-    if (repeatKey === null || repeatWithinMs <= 0) return null;
-    const turn = this.#store?.turnOfRepeatKey(repeatKey) ?? null;
-    const step = turn === null ? null : this.#known().step(turn);
-    if (step === null || step.removed || step.status === "failed" || step.status === "cancelled") return null;
-    if (this.#live.get(step.turn)?.cancel.signal.aborted) return null;
-    if (!isNamed && step.status !== "in_progress" && !this.#isLatest(step)) return null;
-    return step.createdMs + repeatWithinMs >= Date.now() ? step.turn : null;
+  #repeated(request: TurnRequest): number | null {
+    if (this.#store === undefined) return null;
+    return repeatedTurn(this.#store, request, (turn) => this.#live.get(turn)?.cancel.signal.aborted ?? false);
   }
 
-  /** Whether nothing came after a turn, or beside it. */
-  #isLatest({ turn, parent, branch }: TurnStep): boolean {
+  /** The turns that run and would go with a branch; none where there is no such branch any more. */
+  #runningAlone(branch: number): LiveTurn[] {
     const store = this.#known();
-    if (branch !== null) return store.branch(branch)?.head === turn && store.runningTurn(branch) === null;
-    return store.children(parent).at(-1)?.turn === turn && store.children(turn).length === 0;
-  }
-
-  /** Where a turn goes: checked and taken without a pause in between. */
-  #place({ place, messages }: TurnRequest): Pick<TurnRow, "parent" | "branch" | "messages"> {
-    if (place.kind === "branch") {
-      const { branch, head } = this.branch(place.branch);
-      const running = this.#known().runningTurn(branch);
-      if (running !== null) {
-        throw new GriffinError(
-          "conversation_busy",
-          "The conversation has a response in progress: wait for it, or cancel it.",
-        );
-      }
-      return { parent: head, branch, messages };
-    }
-    if (place.kind === "after") {
-      if (place.turn !== null) this.#finished(place.turn);
-      return { parent: place.turn, branch: null, messages };
-    }
-    if (!this.#isPrefixStore()) this.ctx.storage.kv.put(prefixesSinceKey, Date.now());
-    const store = this.#store ?? this.#open();
-    return { ...store.longestPrefix(messages), branch: null };
+    if (store.branchHead(branch) === undefined) return [];
+    const running = [...this.#live.values()];
+    if (store.branchCount() === 1) return running;
+    const alone = new Set(store.turnsOfBranchAlone(branch));
+    return running.filter(({ turn }) => alone.has(turn));
   }
 
   #isPrefixStore(): boolean {
@@ -252,47 +210,30 @@ export class Conversation extends DurableObject<Env> {
   #run(turn: number, endsWithClient: boolean): void {
     const store = this.#known();
     const live = new LiveTurn(turn, endsWithClient);
-    this.#live.set(turn, live);
     live.add(startedEvent(turnRow(store, turn)));
+    this.#live.set(turn, live);
     const host: TurnHost = {
       store,
       env: this.env,
       now: Date.now,
       keepsPrefixes: this.#isPrefixStore(),
-      keepAlive: () => this.#wakeAt(Date.now() + recoverAfterMs),
       ended: (view) => console.log(turnLine(this.ctx.id.toString(), view)),
     };
-    host.keepAlive();
+    this.#alarm.ringBy(Date.now() + recoverAfterMs);
     this.ctx.waitUntil(runTurn(host, live).finally(() => this.#live.delete(turn)));
   }
 
   /** Goes on with the turns that another process began and did not end. */
   #recover(): void {
-    for (const turn of this.#known().unfinishedTurns()) {
+    for (const turn of this.#store?.unfinishedTurns() ?? []) {
       if (this.#live.has(turn)) continue;
       try {
         // Whoever asked for it may come back for it, so it no longer ends with its client.
         this.#run(turn, false);
       } catch {
-        this.#live.delete(turn);
         const message = "What this response was asked is damaged in storage.";
-        this.#known().fail(turn, { code: "internal", message }, Date.now());
+        this.#known().fail(turn, { code: "data_damaged", message }, Date.now());
       }
-    }
-  }
-
-  #view(row: TurnRow): TurnView {
-    return viewOf(row, row.status === "in_progress" ? this.#live.get(row.turn)?.text : row.text);
-  }
-
-  /** Lists go on past a turn whose texts are damaged. */
-  #viewOrDamage(turn: number): ListedTurn {
-    try {
-      return this.view(turn);
-    } catch (error) {
-      const step = this.#known().step(turn);
-      if (step === null || !(error instanceof GriffinError) || error.code !== "internal") throw error;
-      return damagedTurn(step, error);
     }
   }
 
@@ -304,58 +245,30 @@ export class Conversation extends DurableObject<Env> {
     await live?.done;
   }
 
-  #finished(turn: number): void {
-    const { status, endPosition } = turnStep(this.#known(), turn);
-    if (status === "in_progress") {
-      throw new GriffinError(
-        "conversation_busy",
-        "The response to go on from is still in progress: wait for it, or cancel it.",
-      );
-    }
-    if (endPosition === null) {
-      throw new GriffinError(
-        "invalid_argument",
-        `The response to go on from ${status === "failed" ? "failed" : "was cancelled"} before it had a state. Go on from the one before it.`,
-      );
-    }
-  }
-
   #known(): Store {
     if (this.#store === undefined) throw new GriffinError("not_found", "There is nothing under this id.");
     return this.#store;
   }
 
-  #open(): Store {
+  /** The store, made where there is none. Throws `not_found` where a conversation was deleted. */
+  #opened(): Store {
     if (this.ctx.storage.kv.get<boolean>(isDeletedKey)) throw new GriffinError("not_found", "It was deleted.");
-    this.#store = openStore(this.ctx.storage);
-    this.#recover();
+    this.#store ??= openStore(this.ctx.storage);
     return this.#store;
   }
 
-  async #forgetConversation(): Promise<void> {
-    await this.#forget();
-    if (this.#store !== undefined) return; // somebody began anew meanwhile
+  /** Deletes everything, but that something was here. */
+  async #leaveTombstone(): Promise<void> {
+    // Without a pause: nobody can begin anew in between, and a process that dies leaves all or nothing.
+    const isDone = this.#forget();
     this.ctx.storage.kv.put(isDeletedKey, true);
-    this.#wakeAt(Date.now() + lifetimeMs);
+    this.#alarm.ringBy(Date.now() + rememberedMs);
+    await isDone;
   }
 
-  async #forget(): Promise<void> {
+  #forget(): Promise<void> {
     this.#store = undefined;
-    this.#alarmMs = 0;
-    await this.ctx.storage.deleteAll();
+    this.#alarm.isGone();
+    return this.ctx.storage.deleteAll();
   }
-
-  /** Sees to it that the alarm rings at about this time, or before. */
-  #wakeAt(timeMs: number): void {
-    const isSoonEnough = this.#alarmMs > Date.now() + recoverAfterMs / 4 && this.#alarmMs <= timeMs;
-    if (isSoonEnough) return;
-    this.#alarmMs = timeMs;
-    this.ctx.waitUntil(this.ctx.storage.setAlarm(timeMs));
-  }
-}
-
-function checkLength({ maxTokens, topLogProbabilities }: TurnOptions): void {
-  const most = mostReplyTokens(topLogProbabilities);
-  if (maxTokens <= most) return;
-  throw new GriffinError("invalid_argument", `A reply has at most ${most} tokens here, asked for ${maxTokens}.`);
 }

@@ -1,5 +1,6 @@
 // The bindings of the worker, as far as they are used.
 import type { Conversation } from "./conversation.ts";
+import type { NamedRequest } from "./named-request.ts";
 
 /** An object as its callers see it: every method answers over RPC. */
 type Remote<T> = {
@@ -15,10 +16,16 @@ interface ObjectId {
   toString(): string;
 }
 
+interface Namespace<Stub> {
+  idFromName(name: string): ObjectId;
+  get(id: ObjectId): Stub;
+}
+
 export interface Env {
   /** Static files: the page, and the checkpoints that are small enough. */
   ASSETS: { fetch(request: string | Request): Promise<Response> };
-  CONVERSATIONS: { idFromName(name: string): ObjectId; get(id: ObjectId): ConversationStub };
+  CONVERSATIONS: Namespace<ConversationStub>;
+  NAMED_REQUESTS: Namespace<Remote<NamedRequest>>;
   /** Larger checkpoints, where R2 is bound. */
   MODELS_BUCKET?: { get(key: string): Promise<{ body: ReadableStream<Uint8Array> } | null> };
   /** JSON: model id → where its checkpoint lies. See engines.ts. */

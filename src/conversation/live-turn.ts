@@ -1,11 +1,7 @@
 // A turn that runs in this process: its events so far, who reads them, and how to stop it. Readers are cursors into one
 // list, so a slow one costs nothing and none can miss an event or hold up the turn.
+import { eventLines, mostEventsAPiece } from "./event-lines.ts";
 import type { TurnEvent } from "./protocol.ts";
-
-/** Events written in one piece, so that a stream that is far behind catches up quickly. */
-const mostEventsAPiece = 256;
-
-const line = (event: TurnEvent) => `${JSON.stringify(event)}\n`;
 
 export class LiveTurn {
   readonly turn: number;
@@ -53,22 +49,16 @@ export class LiveTurn {
 
   /** All events from the first one, as NDJSON. When the last reader of a turn that ends with its client goes, it ends. */
   stream(): ReadableStream<Uint8Array> {
-    const utf8 = new TextEncoder();
-    let next = 0;
+    let read = 0;
     this.#readers++;
-    return new ReadableStream({
-      type: "bytes",
-      pull: async (controller) => {
-        while (next === this.#events.length && !this.#isDone) await this.#wake.promise;
-        const piece = this.#events.slice(next, next + mostEventsAPiece);
-        next += piece.length;
-        if (piece.length > 0) controller.enqueue(utf8.encode(piece.map(line).join("")));
-        if (next < this.#events.length || !this.#isDone) return;
-        this.#readers--;
-        controller.close();
-        controller.byobRequest?.respond(0);
+    return eventLines({
+      next: async () => {
+        while (read === this.#events.length && !this.#isDone) await this.#wake.promise;
+        const piece = this.#events.slice(read, read + mostEventsAPiece);
+        read += piece.length;
+        return piece;
       },
-      cancel: () => {
+      abandon: () => {
         this.#readers--;
         if (this.#endsWithClient && this.#readers === 0) this.cancel.abort();
       },

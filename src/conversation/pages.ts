@@ -2,7 +2,7 @@
 // consecutive positions, of all attention layers, and once it is full it never changes, so that snapshots share it.
 // Pure arithmetic on bytes; it knows no storage. A block of positions is [layer and k or v][position][kv width].
 import { GriffinError } from "../errors.ts";
-import type { State, StateEntry, StateLayout } from "../model/state.ts";
+import { isRing, type State, type StateEntry, type StateLayout } from "../model/state.ts";
 import { valueLimitBytes } from "./database.ts";
 
 const maxPageTokens = 64;
@@ -102,7 +102,5 @@ function* runs({ rings, window }: Paging, position: number, { from, to }: Positi
     ringOffset += (to - from) * row;
   }
 }
-
-const isRing = ({ name }: StateEntry) => name.endsWith(".keys") || name.endsWith(".values");
 
 const rowBytes = ({ lengthBytes, shape }: StateEntry) => lengthBytes / shape[0];

@@ -70,10 +70,23 @@ export function unpackTokens(bytes: Uint8Array): number[] | null {
   return Array.from({ length: bytes.byteLength / 4 - 1 }, (_, i) => view.getUint32(4 + 4 * i, true));
 }
 
+export const isDamage = (error: unknown): error is GriffinError =>
+  error instanceof GriffinError && error.code === "data_damaged";
+
+/** What `ask` gives; null where that is damaged. */
+export function orDamaged<T>(ask: () => T): T | null {
+  try {
+    return ask();
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return null;
+  }
+}
+
 /** Says which value of which turn cannot be read. */
 export function damaged(turn: number, kind: PartKind | "options" | "metadata", cause?: unknown): GriffinError {
   return new GriffinError(
-    "internal",
+    "data_damaged",
     `The stored ${kind} of turn ${turn} is damaged: its bytes are not the ones that were written. Remove the turn.`,
     { cause },
   );

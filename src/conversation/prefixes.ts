@@ -27,8 +27,10 @@ export function longestPrefix(db: Database, messages: readonly ChatMessage[]): P
     if (roleOf(message) === "model") hashes.push({ length: i + 1, hash });
   }
   for (const { length, hash: wanted } of hashes.toReversed()) {
-    const [found] = db.read<{ turn: number }>("SELECT turn FROM prefixes WHERE hash = ?", wanted);
-    if (found !== undefined) return { parent: found.turn, messages: messages.slice(length) };
+    // Of several with the same texts the latest: it stays the longest.
+    const query = "SELECT max(turn) AS turn FROM prefixes WHERE hash = ?";
+    const turn = db.read<{ turn: number | null }>(query, wanted)[0]?.turn ?? null;
+    if (turn !== null) return { parent: turn, messages: messages.slice(length) };
   }
   return { parent: null, messages: [...messages] };
 }
@@ -39,7 +41,7 @@ export function addPrefix(db: Database, turn: number, parent: number | null, tex
   if (before === undefined) return;
   db.write(
     `the prefix of turn ${turn}`,
-    "INSERT OR REPLACE INTO prefixes (hash, turn) VALUES (?, ?)",
+    "INSERT INTO prefixes (hash, turn) VALUES (?, ?)",
     texts.reduce(hashAfter, before),
     turn,
   );

@@ -6,6 +6,9 @@ import type { ChatMessage } from "../model/chat-template.ts";
 /** How a turn came to its state: read back, computed again because what was kept is gone, or from nothing. */
 export type StateOrigin = "restored" | "recomputed" | "cold";
 
+/** What is kept for clients that name nothing: prefixes of chats, names of repeated requests. */
+export const rememberedMs = 24 * 3_600_000;
+
 /** The longest reply: it is in memory until it is kept, and with log-probabilities it is many times as large. */
 export const mostReplyTokens = (topLogProbabilities: number | null): number =>
   topLogProbabilities === null ? 65_536 : 4_096;

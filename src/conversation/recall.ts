@@ -1,8 +1,8 @@
 // What a turn goes on from: the state kept with its parent, or, when that is gone, what has to be read again to have it.
 import type { EdgeEngine } from "../engine/edge.ts";
-import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { State } from "../model/state.ts";
+import { orDamaged } from "./parts.ts";
 import type { StateOrigin } from "./protocol.ts";
 import type { ModelIdentity, Store, TurnStep } from "./store.ts";
 
@@ -31,24 +31,19 @@ export function identityOf(engine: EdgeEngine): ModelIdentity {
 
 /** The past of a turn whose parent is `parent`: from the nearest state on its path, or from its tokens, or its texts. */
 export function recall(store: Store, parent: number | null, engine: EdgeEngine): Past {
-  try {
-    return fromTokens(store, parent, engine) ?? fromTexts(store, parent);
-  } catch (error) {
-    // Damaged tokens would make a wrong state; the texts are another copy of them.
-    if (error instanceof GriffinError && error.code === "internal") return fromTexts(store, parent);
-    throw error;
-  }
+  // Damaged tokens would make a wrong state; the texts are another copy of them.
+  return orDamaged(() => fromTokens(store, parent, engine)) ?? fromTexts(store, parent);
 }
 
-/** undefined where tokens on the way are another model's. */
-function fromTokens(store: Store, parent: number | null, engine: EdgeEngine): Past | undefined {
+/** null where tokens on the way are another model's, or the way does not lead to the beginning. */
+function fromTokens(store: Store, parent: number | null, engine: EdgeEngine): Past | null {
   const past: Past = { origin: "cold", state: undefined, base: null, tokens: [], messages: [], lastToken: null };
   const newestFirst: number[][] = [];
   const whole = (found: Past): Past => ({ ...found, tokens: newestFirst.toReversed().flat() });
   const identity = identityOf(engine);
   for (const { turn, checkpoint } of pathUp(store, parent)) {
     const { state } = store.loadSnapshot(turn, identity);
-    if (state === undefined && checkpoint !== identity.checkpoint) return undefined;
+    if (state === undefined && checkpoint !== identity.checkpoint) return null;
     const reply = store.replyTokens(turn);
     past.lastToken ??= reply.at(-1) ?? store.promptTokens(turn).at(-1) ?? null;
     past.origin = turn === parent && state !== undefined ? "restored" : "recomputed";
@@ -57,9 +52,9 @@ function fromTokens(store: Store, parent: number | null, engine: EdgeEngine): Pa
     const prompt = store.promptTokens(turn);
     newestFirst.push(reply, prompt);
     // A prompt that begins a conversation has read all there was before it.
-    if (prompt[0] === engine.config.bosTokenId) break;
+    if (prompt[0] === engine.config.bosTokenId) return whole(past);
   }
-  return whole(past);
+  return parent === null ? past : null;
 }
 
 function fromTexts(store: Store, parent: number | null): Past {

@@ -21,12 +21,31 @@ export function deleteTurns(db: Database, turns: readonly number[]): void {
   }
 }
 
-/** Removed turns that nothing goes on from any more. */
+/** Removed turns that no turn goes on from, and no branch: not even by way of other removed ones. */
 export function findLeftovers(db: Database): number[] {
   const query = `
-    SELECT turn FROM turns AS kept WHERE removed AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.parent = kept.turn)
-      AND turn NOT IN (SELECT head FROM branches WHERE head IS NOT NULL)`;
+    WITH RECURSIVE needed (turn) AS (
+      SELECT turn FROM turns WHERE NOT removed
+      UNION SELECT head FROM branches WHERE head IS NOT NULL
+      UNION SELECT parent FROM turns JOIN needed USING (turn) WHERE parent IS NOT NULL
+    )
+    SELECT turn FROM turns WHERE removed AND turn NOT IN (SELECT turn FROM needed)`;
   return db.read<{ turn: number }>(query).map(({ turn }) => turn);
+}
+
+/**
+ * Turns begun before a time, and the oldest above a number. Running ones stay, and so does all that younger ones go on
+ * from: whoever began those said it again.
+ */
+export function findOldTurns(db: Database, beforeMs: number, most: number): number[] {
+  const query = `
+    WITH RECURSIVE needed (turn) AS (
+      SELECT turn FROM turns WHERE status = 'in_progress'
+        OR created_ms >= ?1 AND turn IN (SELECT turn FROM turns ORDER BY turn DESC LIMIT ?2)
+      UNION SELECT parent FROM turns JOIN needed USING (turn) WHERE parent IS NOT NULL
+    )
+    SELECT turn FROM turns WHERE turn NOT IN (SELECT turn FROM needed)`;
+  return db.read<{ turn: number }>(query, beforeMs, most).map(({ turn }) => turn);
 }
 
 /** Turns on the path of a branch, or begun on it, and all that go on from them, but for paths of other branches. */

@@ -1,7 +1,7 @@
 // One turn from its stored request to its commit. Everything it needs is in the store, so it can be begun again by
 // another process: the same tokens come, because sampling depends on seed and position alone.
 import type { EdgeEngine } from "../engine/edge.ts";
-import type { Turn, TurnResult } from "../engine/engine.ts";
+import type { GeneratedToken, Turn, TurnResult } from "../engine/engine.ts";
 import { GriffinError, type ErrorCode } from "../errors.ts";
 import { renderPrompt } from "../model/chat-template.ts";
 import { engineOf } from "./engines.ts";
@@ -19,8 +19,6 @@ export interface TurnHost {
   now(): number;
   /** Whether turns are to be found by their texts. */
   keepsPrefixes: boolean;
-  /** Called when an attempt begins and whenever tokens are logged. */
-  keepAlive(): void;
   /** Called once, when the turn is over. */
   ended(view: TurnView): void;
 }
@@ -69,7 +67,6 @@ async function attempt(host: TurnHost, live: LiveTurn): Promise<string | undefin
   if (store.beginAttempt(live.turn) > mostAttempts) {
     throw new GriffinError("internal", `The turn was interrupted ${mostAttempts} times.`);
   }
-  host.keepAlive();
   const row = turnRow(store, live.turn);
   const engine = await orCancelled(engineOf(row.options.model, env), live.cancel.signal);
   try {
@@ -100,34 +97,21 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   }
   const past = recall(store, row.parent, engine);
   const prompt = renderPrompt([...past.messages, ...row.messages], tokenizer, chat, past.lastToken);
-  const log = openLog(store, row, engine);
+  const log = openLog(host, row, engine);
   const turn = turnOf(row, store, engine, [...past.tokens, ...prompt], past);
-  const events = engine.generate({ ...turn, replied: log.replied }, live.cancel.signal);
 
   const reply: number[] = [];
   const logProbabilities: TokenLogProbabilities[] = [];
-  const logged = log.replied.length;
-  let unlogged: number[] = [];
-  let loggedMs = host.now();
   let text = "";
-  let next = await events.next();
-  for (; !next.done; next = await events.next()) {
-    const { token, logProbability, top } = next.value;
+  const result = await readAll(engine.generate({ ...turn, replied: log.replied }, live.cancel.signal), (next) => {
+    const { token, logProbability, top } = next;
     const details = logProbability === undefined || top === undefined ? undefined : { logProbability, top };
-    live.add(tokenEvent(reply.length, next.value, details, tokenizer));
-    text += next.value.text;
+    live.add(tokenEvent(reply.length, next, details, tokenizer));
+    text += next.text;
     reply.push(token);
     if (details !== undefined) logProbabilities.push(details);
-    if (reply.length > logged) unlogged.push(token);
-    if (unlogged.length >= logEveryTokens || host.now() - loggedMs >= logEveryMs) {
-      log.append(unlogged);
-      host.keepAlive();
-      unlogged = [];
-      loggedMs = host.now();
-    }
-  }
-
-  const result = next.value;
+    log.add(token);
+  });
   if (result.finishReason === "cancelled" && reply.length === 0) {
     throw new GriffinError("cancelled", "The turn was cancelled before its first token.");
   }
@@ -153,18 +137,39 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   return result.text;
 }
 
-/** The log of a turn. It begins with a mark of the model whose tokens it holds: another model's are no use. */
-function openLog(store: Store, row: TurnRow, engine: EdgeEngine) {
-  const mark = Number.parseInt(identityOf(engine).checkpoint.slice(0, 8), 16);
-  const [owner, ...tokens] = store.log(row.turn);
-  let isEmpty = owner === undefined;
+/** Hands on each token. Whatever happens, the engine gets its slot back. */
+async function readAll(
+  events: ReturnType<EdgeEngine["generate"]>,
+  each: (token: GeneratedToken) => void,
+): Promise<TurnResult> {
+  let next = await events.next();
+  try {
+    for (; !next.done; next = await events.next()) each(next.value);
+    return next.value;
+  } catch (error) {
+    await events.throw(error).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** The log of a turn: what it replied before it was interrupted, and where more goes, now and then. */
+function openLog({ store, now }: TurnHost, { turn, options }: TurnRow, engine: EdgeEngine) {
   // Log-probabilities are not in the log, so a reply that reports them is generated again: the same one.
-  const isKept = row.options.topLogProbabilities === null && (isEmpty || owner === mark);
+  if (options.topLogProbabilities !== null) return { replied: [], add: () => undefined };
+  const mark = Number.parseInt(identityOf(engine).checkpoint.slice(0, 8), 16);
+  const replied = store.openLog(turn, mark);
+  let known = replied.length;
+  let unlogged: number[] = [];
+  let loggedMs = now();
   return {
-    replied: isKept ? tokens : [],
-    append(more: number[]): void {
-      if (isKept) store.appendLog(row.turn, isEmpty ? [mark, ...more] : more);
-      isEmpty = false;
+    replied,
+    add(token: number): void {
+      if (known > 0) return void known--;
+      unlogged.push(token);
+      if (unlogged.length < logEveryTokens && now() - loggedMs < logEveryMs) return;
+      store.appendLog(turn, mark, unlogged);
+      unlogged = [];
+      loggedMs = now();
     },
   };
 }

@@ -47,6 +47,14 @@ export const schemaSteps: readonly (readonly string[])[] = [
   ],
   // hash: of all texts up to the reply of the turn. See prefixes.ts.
   [`CREATE TABLE prefixes (hash TEXT PRIMARY KEY, turn INTEGER NOT NULL) STRICT, WITHOUT ROWID`],
+  // Turns side by side may have the same texts: each keeps its hash.
+  [
+    `ALTER TABLE prefixes RENAME TO prefixes_by_hash`,
+    `CREATE TABLE prefixes (turn INTEGER PRIMARY KEY, hash TEXT NOT NULL) STRICT`,
+    `INSERT INTO prefixes (turn, hash) SELECT turn, hash FROM prefixes_by_hash`,
+    `DROP TABLE prefixes_by_hash`,
+    `CREATE INDEX prefixes_by_hash ON prefixes (hash)`,
+  ],
 ];
 
 /** Version of a database; 0 where nothing was ever stored. */

@@ -57,6 +57,11 @@ export class Store {
     return branches.readBranch(this.#db, branch);
   }
 
+  /** The last finished turn of a branch; null where there is none yet, undefined where there is no such branch. */
+  branchHead(branch: number): number | null | undefined {
+    return branches.readHead(this.#db, branch);
+  }
+
   /** Throws `not_found`. */
   updateBranch(branch: number, metadata: Record<string, string>): void {
     branches.setBranchMetadata(this.#db, branch, metadata);
@@ -136,12 +141,12 @@ export class Store {
     turns.removeAttempt(this.#db, turn);
   }
 
-  /** Tokens that the turn read, after those of its path; none before it ended. Throws `internal` if damaged. */
+  /** Tokens that the turn read, after those of its path; none before it ended. Throws `data_damaged`. */
   promptTokens(turn: number): number[] {
     return turns.readTokens(this.#db, turn, "prompt_tokens");
   }
 
-  /** Tokens that the turn generated; none before it ended. Throws `internal` if damaged. */
+  /** Tokens that the turn generated; none before it ended. Throws `data_damaged`. */
   replyTokens(turn: number): number[] {
     return turns.readTokens(this.#db, turn, "reply_tokens");
   }
@@ -151,14 +156,14 @@ export class Store {
     return turns.readLogProbabilities(this.#db, turn);
   }
 
-  /** Tokens logged of a running turn. */
-  log(turn: number): number[] {
-    return log.readLog(this.#db, turn);
+  /** Tokens logged of a running turn under this mark, a u32 that names the model. What is damaged, or another's, goes. */
+  openLog(turn: number, mark: number): number[] {
+    return log.openLog(this.#db, turn, mark);
   }
 
   /** Adds to the log of a running turn, one row a call. */
-  appendLog(turn: number, tokens: readonly number[]): void {
-    log.addToLog(this.#db, turn, tokens);
+  appendLog(turn: number, mark: number, tokens: readonly number[]): void {
+    log.addToLog(this.#db, turn, mark, tokens);
   }
 
   /**
@@ -226,14 +231,9 @@ export class Store {
     return prefixes.longestPrefix(this.#db, messages);
   }
 
-  /** Deletes finished turns begun before a time, and the oldest above a number, but for those that others go on from. */
+  /** Deletes finished turns begun before a time, and the oldest above a number, but for those that younger ones go on from. */
   removeOldTurns(beforeMs: number, most: number): void {
-    this.#db.transaction(() => {
-      for (let old = turns.findOldLeaves(this.#db, beforeMs, most); old.length > 0;) {
-        this.#delete(old);
-        old = turns.findOldLeaves(this.#db, beforeMs, most);
-      }
-    });
+    this.#db.transaction(() => this.#delete(removal.findOldTurns(this.#db, beforeMs, most)));
   }
 
   /** When the oldest turn that nothing goes on from was begun; null where there is none. */
@@ -248,10 +248,8 @@ export class Store {
 
   /** Deletes turns, and then removed ones that only these had kept. */
   #delete(doomed: number[]): void {
-    while (doomed.length > 0) {
-      snapshots.deleteSnapshots(this.#db, doomed);
-      removal.deleteTurns(this.#db, doomed);
-      doomed = removal.findLeftovers(this.#db);
-    }
+    snapshots.deleteSnapshots(this.#db, doomed);
+    removal.deleteTurns(this.#db, doomed);
+    removal.deleteTurns(this.#db, removal.findLeftovers(this.#db));
   }
 }

@@ -150,11 +150,14 @@ export function readStep(db: Database, turn: number): TurnStep | null {
 
 /** The turn itself, or the nearest one before it that was not removed. */
 export function nearestKept(db: Database, turn: number | null): number | null {
-  for (let step = turn === null ? null : readStep(db, turn); step !== null;) {
-    if (!step.removed) return step.turn;
-    step = step.parent === null ? null : readStep(db, step.parent);
-  }
-  return null;
+  const query = `
+    WITH RECURSIVE path (turn, parent, removed) AS (
+      SELECT turn, parent, removed FROM turns WHERE turn = ?
+      UNION ALL SELECT turns.turn, turns.parent, turns.removed FROM path JOIN turns ON turns.turn = path.parent
+      WHERE path.removed
+    )
+    SELECT turn FROM path WHERE NOT removed`;
+  return db.read<{ turn: number }>(query, turn)[0]?.turn ?? null;
 }
 
 export function readChildren(db: Database, parent: number | null): TurnStep[] {
@@ -192,17 +195,6 @@ export function findUnfinished(db: Database): number[] {
 /** true where a snapshot was once kept. */
 export function hadState(db: Database, turn: number): boolean {
   return db.read("SELECT 1 FROM turns WHERE turn = ? AND end_position IS NOT NULL", turn).length > 0;
-}
-
-/** Turns older than a time, and beyond them the oldest above a number, that nothing goes on from. Running ones stay. */
-export function findOldLeaves(db: Database, beforeMs: number, most: number): number[] {
-  const query = `
-    SELECT turn FROM turns AS leaf
-    WHERE status <> 'in_progress' AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.parent = leaf.turn)
-      AND (created_ms < ?1 OR turn IN (
-        SELECT turn FROM turns WHERE turn <> (SELECT max(turn) FROM turns)
-        ORDER BY turn LIMIT max(0, (SELECT count(*) FROM turns) - ?2)))`;
-  return db.read<{ turn: number }>(query, beforeMs, most).map(({ turn }) => turn);
 }
 
 /** When the oldest turn that nothing goes on from was begun; null where there is none. */
@@ -287,7 +279,7 @@ export function failTurn(db: Database, turn: number, error: TurnError, nowMs: nu
   );
 }
 
-/** Tokens that a finished turn read or generated; none before it ended. Throws `internal` where they are damaged. */
+/** Tokens that a finished turn read or generated; none before it ended. Throws `data_damaged`. */
 export function readTokens(db: Database, turn: number, kind: "prompt_tokens" | "reply_tokens"): number[] {
   const [row] = db.read<{ tokens: ArrayBuffer | null; finished: number }>(
     `SELECT ${kind} AS tokens, finished_ms IS NOT NULL AND state_bytes IS NOT NULL AS finished FROM turns WHERE turn = ?`,

@@ -1,6 +1,7 @@
 // Turns as callers see them.
 import type { ListedTurn, TurnEvent, TurnView } from "./protocol.ts";
 import { GriffinError } from "../errors.ts";
+import { isDamage } from "./parts.ts";
 import type { Store, TurnRow, TurnStep } from "./store.ts";
 
 /** A turn that is stored and was not deleted; else `not_found`. */
@@ -17,6 +18,13 @@ export function turnStep(store: Store, turn: number): TurnStep {
   return step;
 }
 
+/** The last finished turn of a branch; null where there is none yet. Throws `not_found`. */
+export function branchHead(store: Store, branch: number): number | null {
+  const head = store.branchHead(branch);
+  if (head === undefined) throw new GriffinError("not_found", `There is no branch ${branch} here.`);
+  return head;
+}
+
 const noSuchTurn = (turn: number) => new GriffinError("not_found", `There is no response ${turn} here.`);
 
 /** A stored turn; `text` is what a turn in progress has so far. */
@@ -27,8 +35,18 @@ export function viewOf(row: TurnRow, text = row.text): TurnView {
   return { ...request, status, finishedMs, text, finishReason, state, usage, storage, error };
 }
 
-/** A turn of which what was said cannot be read: what is known of it, and why there is no more. */
-export function damagedTurn(step: TurnStep, { code, message }: GriffinError): ListedTurn {
+/** A turn as lists show it: they go on past one whose texts are damaged. */
+export function listedTurn(turn: number, view: (turn: number) => TurnView, store: Store): ListedTurn {
+  try {
+    return view(turn);
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return damagedTurn(turnStep(store, turn), error);
+  }
+}
+
+/** What is known of a turn of which what was said cannot be read, and why there is no more. */
+function damagedTurn(step: TurnStep, { code, message }: GriffinError): ListedTurn {
   const { turn, parent, branch, status, createdMs, finishedMs } = step;
   const nothing = { messages: [], text: "", finishReason: null, state: null, usage: null, storage: null };
   return { turn, parent, branch, status, createdMs, finishedMs, ...nothing, error: { code, message } };

@@ -3,7 +3,7 @@
 // can be written before it is read; outside of a turn a State has the layout of model/state.ts.
 import { GriffinError } from "../errors.ts";
 import type { Graph, StoredTensor } from "../model/graph.ts";
-import type { State, StateEntry, StateLayout } from "../model/state.ts";
+import { isRing, type State, type StateEntry, type StateLayout } from "../model/state.ts";
 import { aligned } from "./arena.ts";
 import { packedBytes, packings, type Packing } from "./packing.ts";
 
@@ -47,8 +47,6 @@ export interface MemoryOptions {
   arenaBytes: number;
   limitBytes: number;
 }
-
-const isRing = (entry: StateEntry) => entry.name.endsWith(".keys") || entry.name.endsWith(".values");
 
 /** Addresses for everything a model needs. Throws `model_too_large`, with the numbers, when it does not fit. */
 export function layoutMemory(graph: Graph, state: StateLayout, options: MemoryOptions): MemoryLayout {

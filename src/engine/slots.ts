@@ -14,9 +14,9 @@ export interface Lease {
 }
 
 export interface Slots {
-  /** True when a turn has or wants a slot. */
+  /** True when a turn has or wants a slot. Who is not heard of for long does not count. */
   isBusy(): boolean;
-  /** True when more than one turn has or wants a slot. */
+  /** True when more than one does. */
   isShared(): boolean;
   /** A free slot, in turn. Throws `cancelled` when the signal is aborted first. */
   acquire(signal?: AbortSignal): Promise<Lease>;
@@ -50,13 +50,14 @@ export function createSlots(
   const hasGone = (lookedMs: number) => lookedMs + 100 * pollMs < Date.now();
 
   const isWaited = () => [...waiting.values()].some((lookedMs) => !hasGone(lookedMs));
-  const lentCount = () => [...loans.values()].filter((loan) => loan !== null).length;
+  const isSilent = ({ seenMs }: Loan) => seenMs + leaseMs < Date.now();
+  const lentCount = () => [...loans.values()].filter((loan) => loan !== null && !isSilent(loan)).length;
   const free = (slotPtr: number) => {
     loans.set(slotPtr, null);
     clear(slotPtr);
   };
   const reclaim = () => {
-    for (const [slotPtr, loan] of loans) if (loan !== null && loan.seenMs + leaseMs < Date.now()) free(slotPtr);
+    for (const [slotPtr, loan] of loans) if (loan !== null && isSilent(loan)) free(slotPtr);
     for (const [ticket, lookedMs] of waiting) if (lookedMs + leaseMs < Date.now()) waiting.delete(ticket);
   };
   const lend = (slotPtr: number): Lease => {

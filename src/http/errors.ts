@@ -7,6 +7,7 @@ export const statusOf = {
   body_too_large: 413,
   cancelled: 499,
   conversation_busy: 409,
+  data_damaged: 500,
   hash_mismatch: 500,
   internal: 500,
   invalid_argument: 400,

@@ -4,13 +4,13 @@
 // request began. Without either, equal requests are two turns.
 import type { HonoRequest } from "hono";
 import type { Env } from "../conversation/env.ts";
+import { rememberedMs } from "../conversation/protocol.ts";
 import { requestError } from "./errors.ts";
 import { hashedName, randomName } from "./object-names.ts";
-import { repeatStub } from "./stubs.ts";
+import { namedRequestStub } from "./stubs.ts";
 
 const keyHeader = "idempotency-key";
 const keyLimit = 255;
-const keyLifetimeMs = 24 * 3_600_000;
 /** openai's clients give up an attempt after ten minutes and wait seconds before the next. */
 const retryWithinMs = 15 * 60_000;
 
@@ -36,6 +36,6 @@ export async function repeatOf(request: HonoRequest, body: string, env: Env): Pr
     throw requestError("invalid_argument", `${keyHeader}: expected 1 to ${keyLimit} characters.`, keyHeader);
   }
   const named = await hashedName("named", key, request.path);
-  const newObject = await repeatStub(env, named).rememberName(randomName(), repeatKey);
-  return { repeatKey: named, repeatWithinMs: keyLifetimeMs, isNamed: true, newObject };
+  const newObject = await namedRequestStub(env, named).rememberName(randomName(), repeatKey);
+  return { repeatKey: named, repeatWithinMs: rememberedMs, isNamed: true, newObject };
 }

@@ -9,8 +9,8 @@ export const conversationStub = ({ CONVERSATIONS }: Env, object: string) =>
   CONVERSATIONS.get(CONVERSATIONS.idFromName(`conversation/${object}`));
 
 /** The object that remembers a request which its caller named. */
-export const repeatStub = ({ CONVERSATIONS }: Env, name: string) =>
-  CONVERSATIONS.get(CONVERSATIONS.idFromName(`repeat/${name}`));
+export const namedRequestStub = ({ NAMED_REQUESTS }: Env, name: string) =>
+  NAMED_REQUESTS.get(NAMED_REQUESTS.idFromName(name));
 
 /** The object that keeps the prefixes of a chat. */
 export const prefixStub = ({ CONVERSATIONS }: Env, object: string) =>

@@ -56,6 +56,9 @@ export function stateLayout(config: Config, kv: KvDtype): StateLayout {
   return { entries, totalBytes: offsetBytes };
 }
 
+/** Whether an entry is a ring of the window's positions, and not replaced whole by every token. */
+export const isRing = ({ name }: StateEntry): boolean => name.endsWith(".keys") || name.endsWith(".values");
+
 /** The state of a conversation that has read nothing. */
 export function emptyState(layout: StateLayout): State {
   return { position: 0, data: new Uint8Array(layout.totalBytes) };

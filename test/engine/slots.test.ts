@@ -66,6 +66,19 @@ describe("slots", () => {
     expect(cleared).toEqual([16]);
   });
 
+  it("do not count as lent to owners who are not heard of, who keep them until somebody wants them", async () => {
+    const slots = createSlots([16, 32], ignore, quick);
+    const [silent, heard] = [await slots.acquire(), await slots.acquire()];
+    expect([slots.isBusy(), slots.isShared()]).toEqual([true, true]);
+    await new Promise((resolve) => void setTimeout(resolve, quick.leaseMs + 20));
+    heard.renew();
+    expect([slots.isBusy(), slots.isShared()]).toEqual([true, false]);
+    heard.release();
+    expect(slots.isBusy()).toBe(false);
+    silent.renew();
+    expect(slots.isBusy()).toBe(true);
+  });
+
   it("are taken from an owner who is not heard of, cleared, and cannot be used by it any more", async () => {
     const cleared: number[] = [];
     const slots = createSlots([16], (slotPtr) => cleared.push(slotPtr), quick);

@@ -94,7 +94,7 @@ describe("a chat whose database is damaged while the server is down", () => {
       const { changes } = db.prepare("UPDATE turns SET messages = x'00', reply = x'00', prompt_tokens = x'00'").run();
       return Number(changes) + flipBits(db, "parts", "turn, kind, part");
     });
-    await expect(asked).rejects.toThrow(/^status 500: .*"code":"internal"/);
+    await expect(asked).rejects.toThrow(/^status 500: .*"code":"data_damaged"/);
     expect((await respond(server, { input: "My name is Ben." })).state).toBe("cold");
   });
 });

@@ -581,7 +581,7 @@ describe("an unfinished turn", () => {
     expect(next).toMatchObject({ status: "completed", state: "restored", text: "Your name is Ada." });
     const { turns } = await stub.turns(0, { order: "asc", from: undefined, limit: 10 });
     expect(turns).toMatchObject([
-      { turn: first.turn, text: "", error: { code: "internal", message: expect.stringMatching(/damaged/) } },
+      { turn: first.turn, text: "", error: { code: "data_damaged", message: expect.stringMatching(/damaged/) } },
       { turn: next.turn, text: next.text },
     ]);
     await stub.remove(first.turn);
@@ -592,20 +592,9 @@ describe("an unfinished turn", () => {
     const running = await interrupted("damaged request", ({ sql }) => {
       sql.exec("UPDATE turns SET messages = x'00ff' WHERE status = 'in_progress'");
     });
-    expect(await refusal("damaged request", (object) => object.view(running))).toBe("internal");
+    expect(await refusal("damaged request", (object) => object.view(running))).toBe("data_damaged");
     expect((await turn(stubOf("damaged request"), say("What is my name?"))).text).toMatch(/Ada/);
     await stubOf("damaged request").removeBranch(0);
-  });
-});
-
-describe("a repeated creation", () => {
-  it("finds the random name that the first one made", async () => {
-    const name = await stubOf("repeat/key").rememberName("random", "body");
-    expect(name).toBe("random");
-    expect(await stubOf("repeat/key").rememberName("another", "body")).toBe("random");
-    expect(await refusal("repeat/key", (object) => object.rememberName("fourth", "other body"))).toBe("key_reused");
-    await runDurableObjectAlarm(objectOf("repeat/key"));
-    expect(await stubOf("repeat/key").rememberName("third", "other body")).toBe("third");
   });
 });
 

@@ -22,6 +22,8 @@ import {
 
 const identity = identityOf({ ...small, window: 20 });
 const line = (count: number) => tokens(count);
+/** Of the model whose tokens are logged. */
+const mark = 4_000_000_000;
 
 /** A finished turn with a state of a few tokens. */
 const finished = (store: Store, parent: number | null, branch: number | null = null) =>
@@ -182,7 +184,7 @@ describe("a turn", () => {
   it("that failed says why, keeps no log, and cannot end again", async () => {
     await withStore((store, storage) => {
       const turn = begin(store, null, 0);
-      store.appendLog(turn, [1, 2]);
+      store.appendLog(turn, mark, [1, 2]);
       const error = { code: "model_not_found" as const, message: "No such model." };
       store.fail(turn, error, 30);
       expect(store.turn(turn)).toMatchObject({ status: "failed", error, finishedMs: 30, endPosition: null });
@@ -191,7 +193,7 @@ describe("a turn", () => {
       expect(() => store.commit(turn, outcomeOf(), null)).toThrow(ended);
       expect(() => store.fail(turn, error, 31)).toThrow(ended);
       expect(() => store.beginAttempt(turn)).toThrow(ended);
-      expect(() => store.appendLog(turn, [3])).toThrow(ended);
+      expect(() => store.appendLog(turn, mark, [3])).toThrow(ended);
     });
   });
 
@@ -210,24 +212,36 @@ describe("the log of a running turn", () => {
     await withStore((store, storage) => {
       const turn = begin(store, null, 0);
       const other = begin(store, null, null);
-      for (let i = 0; i < 12; i++) store.appendLog(turn, [10 * i, 10 * i + 1]);
-      store.appendLog(other, [4_294_967_295]);
-      expect(store.log(turn)).toEqual(tokens(12).flatMap((i) => [10 * i, 10 * i + 1]));
+      for (let i = 0; i < 12; i++) store.appendLog(turn, mark, [10 * i, 10 * i + 1]);
+      store.appendLog(other, mark, [4_294_967_295]);
+      expect(store.openLog(turn, mark)).toEqual(tokens(12).flatMap((i) => [10 * i, 10 * i + 1]));
       expect(storage.sql.exec("SELECT count(*) AS n FROM log").one()["n"]).toBe(13);
       store.commit(turn, outcomeOf(), null);
-      expect(store.log(turn)).toEqual([]);
-      expect(store.log(other)).toEqual([4_294_967_295]);
+      expect(store.openLog(turn, mark)).toEqual([]);
+      expect(store.openLog(other, mark)).toEqual([4_294_967_295]);
     });
   });
 
-  it("ends before a damaged or missing part", async () => {
+  it("ends before a damaged or missing part, and goes on from there", async () => {
     await withStore((store, storage) => {
       for (const damage of ["DELETE FROM log WHERE part = 1", "UPDATE log SET tokens = zeroblob(8) WHERE part = 1"]) {
         const turn = begin(store, null, null);
-        for (const part of [[1], [2], [3]]) store.appendLog(turn, part);
+        for (const part of [[1], [2], [3]]) store.appendLog(turn, mark, part);
         storage.sql.exec(damage);
-        expect(store.log(turn)).toEqual([1]);
+        expect(store.openLog(turn, mark)).toEqual([1]);
+        for (const part of [[2, 3], [4]]) store.appendLog(turn, mark, part);
+        expect(store.openLog(turn, mark)).toEqual([1, 2, 3, 4]);
       }
+    });
+  });
+
+  it("of another model's tokens begins anew", async () => {
+    await withStore((store) => {
+      const turn = begin(store, null, null);
+      store.appendLog(turn, 7, [1, 2]);
+      expect(store.openLog(turn, mark)).toEqual([]);
+      store.appendLog(turn, mark, [3]);
+      expect(store.openLog(turn, mark)).toEqual([3]);
     });
   });
 });
@@ -247,7 +261,7 @@ describe("damaged texts and tokens", () => {
             reply_tokens: () => store.replyTokens(turn),
           })[column]();
         const message = expect.stringContaining(`The stored ${column} of turn 1 is damaged`);
-        expect(read).toThrow(expect.objectContaining({ code: "internal", message }));
+        expect(read).toThrow(expect.objectContaining({ code: "data_damaged", message }));
         store.removeTurn(turn);
         expect(store.turn(turn)).toBeNull();
       });
@@ -261,7 +275,7 @@ describe("removing", () => {
       const empty = dump(storage).replace(/"last_turn","value":\d+/, "");
       const turn = addTurn(store, identity, { parent: null, line: line(200) });
       const running = begin(store, turn, null, "key");
-      store.appendLog(running, [1]);
+      store.appendLog(running, mark, [1]);
       store.removeTurn(running);
       store.removeTurn(turn);
       expect(dump(storage).replace(/"last_turn","value":\d+/, "")).toBe(empty);
@@ -323,7 +337,7 @@ describe("removing", () => {
       const failed = begin(store, own, 0);
       store.fail(failed, { code: "internal", message: "No." }, 30);
       const running = begin(store, own, 0);
-      store.appendLog(running, [1]);
+      store.appendLog(running, mark, [1]);
       const forked = finished(store, shared, fork);
       const runningFork = begin(store, forked, fork);
 
@@ -358,7 +372,7 @@ describe("a commit", () => {
     const first = addTurn(store, identity, { parent: null, branch: 0, line: line(60) });
     for (let i = 0; i < 31; i++) finished(store, null);
     const turn = begin(store, first, 0);
-    store.appendLog(turn, [1, 2, 3]);
+    store.appendLog(turn, mark, [1, 2, 3]);
     const outcome = outcomeOf({ text: "long ".repeat(20_000) });
     return { turn, outcome, snapshot: { state: stateOf(identity, line(200)), identity, base: first } };
   };
@@ -368,7 +382,7 @@ describe("a commit", () => {
       const layout = identityOf(pocket);
       const first = addTurn(store, layout, { parent: null, branch: 0, line: line(100) });
       const turn = begin(store, first, 0);
-      for (const token of line(5)) store.appendLog(turn, [token]);
+      for (const token of line(5)) store.appendLog(turn, mark, [token]);
       const cursors: { rowsWritten: number }[] = [];
       let bytes = 0;
       const exec = (query: string, ...values: (SqlStorageValue | Uint8Array)[]) => {
@@ -441,7 +455,7 @@ describe("a commit", () => {
         expect(dump(storage) === before).toBe(true);
         const store = openStore(storage);
         expect(store.unfinishedTurns()).toEqual([turn]);
-        expect(store.log(turn)).toEqual([1, 2, 3]);
+        expect(store.openLog(turn, mark)).toEqual([1, 2, 3]);
         store.commit(turn, outcome, snapshot);
         expect(store.branch(0)?.head).toBe(turn);
       });

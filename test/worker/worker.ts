@@ -1,5 +1,6 @@
-// The worker of these tests: the class under test, and an object that does nothing, whose storage tests open.
+// The worker of these tests: the classes under test, and an object that does nothing, whose storage tests open.
 export { Conversation } from "../../src/conversation/conversation.ts";
+export { NamedRequest } from "../../src/conversation/named-request.ts";
 
 export class Bare {
   fetch(): Response {

@@ -1,0 +1,70 @@
+// Whether a request may begin a turn, and where that turn goes. Each question is asked and answered without a pause, so
+// that what it found still holds when the turn is stored.
+import { parseSampling } from "../engine/sampling.ts";
+import { GriffinError } from "../errors.ts";
+import type { Config } from "../model/config.ts";
+import { mostReplyTokens, type TurnRequest } from "./protocol.ts";
+import { samplingOf } from "./run-turn.ts";
+import type { Store, TurnRow, TurnStep } from "./store.ts";
+import { branchHead, turnStep } from "./view.ts";
+
+/** Says what is wrong with a request, while there is nothing to take back. Throws `invalid_argument`. */
+export function checkRequest({ options }: TurnRequest, config: Config): void {
+  parseSampling(samplingOf(options), config.vocabSize);
+  const most = mostReplyTokens(options.topLogProbabilities);
+  if (options.maxTokens <= most) return;
+  throw invalid(`A reply has at most ${most} tokens here, asked for ${options.maxTokens}.`);
+}
+
+/** The turn that this request began when it was sent before. `isStopping`: it is about to be cancelled. */
+export function repeatedTurn(
+  store: Store,
+  { repeatKey, repeatWithinMs, isNamed }: TurnRequest,
+  isStopping: (turn: number) => boolean,
+): number | null {
+  if (repeatKey === null || repeatWithinMs <= 0) return null;
+  const turn = store.turnOfRepeatKey(repeatKey);
+  const step = turn === null ? null : store.step(turn);
+  if (step === null || step.removed || step.status === "failed" || step.status === "cancelled") return null;
+  if (isStopping(step.turn)) return null;
+  if (!isNamed && step.status !== "in_progress" && !isLatest(store, step)) return null;
+  return step.createdMs + repeatWithinMs >= Date.now() ? step.turn : null;
+}
+
+/** Where a turn goes. Throws `not_found`, `conversation_busy`, or `invalid_argument` where there is no state to go on from. */
+export function placeOf(
+  store: Store,
+  { place, messages }: TurnRequest,
+): Pick<TurnRow, "parent" | "branch" | "messages"> {
+  if (place.kind === "prefix") return { ...store.longestPrefix(messages), branch: null };
+  if (place.kind === "after") {
+    if (place.turn !== null) checkFinished(store, place.turn);
+    return { parent: place.turn, branch: null, messages };
+  }
+  const { branch } = place;
+  const parent = branchHead(store, branch);
+  if (store.runningTurn(branch) !== null) {
+    throw busy("The conversation has a response in progress: wait for it, or cancel it.");
+  }
+  return { parent, branch, messages };
+}
+
+/** Refuses a turn that cannot be gone on from. */
+export function checkFinished(store: Store, turn: number): void {
+  const { status, endPosition } = turnStep(store, turn);
+  if (status === "in_progress") {
+    throw busy("The response to go on from is still in progress: wait for it, or cancel it.");
+  }
+  if (endPosition !== null) return;
+  const ended = status === "failed" ? "failed" : "was cancelled";
+  throw invalid(`The response to go on from ${ended} before it had a state. Go on from the one before it.`);
+}
+
+/** Whether nothing came after a turn, or beside it. */
+function isLatest(store: Store, { turn, parent, branch }: TurnStep): boolean {
+  if (branch !== null) return store.branchHead(branch) === turn && store.runningTurn(branch) === null;
+  return store.children(parent).at(-1)?.turn === turn && store.children(turn).length === 0;
+}
+
+const invalid = (message: string) => new GriffinError("invalid_argument", message);
+const busy = (message: string) => new GriffinError("conversation_busy", message);
