@@ -260,6 +260,26 @@ describe("a turn", () => {
     }
   });
 
+  it("goes on after its log lost a part, and logs what comes", async () => {
+    const options = { ...endless, seed: "3", maxTokens: 3_000 };
+    const [whole] = await sayAll("log whole", ["Tell me a story."], options);
+    const stub = stubOf("log part");
+    await stub.create({});
+    const { turn: running } = await stub.begin(say("Tell me a story.", { options }));
+    await readTokens(await stub.events(running), 900);
+    await runInDurableObject(objectOf("log part"), (_, { storage }) => {
+      expect(storage.sql.exec("SELECT count(*) AS n FROM log").one()["n"]).toBeGreaterThan(2);
+      storage.sql.exec("DELETE FROM log WHERE part = 1");
+    });
+    await abortAllDurableObjects();
+    await readTokens(await stubOf("log part").events(running), 1_500);
+    await runInDurableObject(objectOf("log part"), (_, { storage }) => {
+      const [log] = storage.sql.exec("SELECT count(*) AS n, max(part) AS last FROM log").toArray();
+      expect(Number(log!["last"])).toBe(Number(log!["n"]) - 1);
+    });
+    expect(result(await expectFinal("log part", running))).toEqual(result(whole!));
+  });
+
   it("is found by the alarm when nobody asks for it", async () => {
     const stub = stubOf("alarm");
     await stub.create({});
@@ -396,7 +416,13 @@ describe("deleting while a reply runs", () => {
     await turn(stub, say("My name is Ada."));
     const { branch } = await stub.fork(0);
     const other = await stub.begin(say("Tell me a story.", { place: { kind: "branch", branch }, options: long }));
-    await stub.removeBranch(0);
+    const own = await stub.begin(say("Tell me a story.", { options: long }));
+    // Asked for twice: when the second one goes on, the fork is the only branch, but it is not the one to delete.
+    await runInDurableObject(objectOf("deletes beside"), async (object) => {
+      const conversation = object as Conversation;
+      await Promise.all([conversation.removeBranch(0), conversation.removeBranch(0)]);
+    });
+    expect(await refusal("deletes beside", (object) => object.view(own.turn))).toBe("not_found");
     expect((await expectFinal("deletes beside", other.turn)).status).toBe("incomplete");
   });
 
@@ -443,6 +469,24 @@ describe("deleting while a reply runs", () => {
       );
       expect(codes.toSorted()).toEqual(["not_found", "removed"]);
     });
+  });
+
+  it("works on a branch whose metadata is damaged, and such a branch goes on", async () => {
+    const name = "damaged branch";
+    const stub = stubOf(name);
+    await stub.create({ topic: "foxes" });
+    await turn(stub, say("My name is Ada."));
+    const damage = () =>
+      runInDurableObject(objectOf(name), (_, { storage }) => {
+        storage.sql.exec("UPDATE branches SET metadata = '{\"topic'");
+      });
+    await damage();
+    expect(await refusal(name, (object) => object.branch(0))).toBe("data_damaged");
+    expect((await turn(stub, say("What is my name?"))).text).toMatch(/Ada/);
+    expect((await stub.updateBranch(0, { topic: "names" })).metadata).toEqual({ topic: "names" });
+    await damage();
+    await stub.removeBranch(0);
+    expect(await refusal(name, (object) => object.branch(0))).toBe("not_found");
   });
 
   it("leaves ids that nobody can have again, for a day", async () => {
@@ -672,6 +716,57 @@ describe("stored prefixes", () => {
     await stubOf(name).cancel(live.turn);
   });
 
+  it("are forgotten however often others are asked for: the alarm comes no later", async () => {
+    const ask = (content: string) => [{ role: "user" as const, content }];
+    const alarmOf = () => runInDurableObject(objectOf("asked often"), (_, { storage }) => storage.getAlarm());
+    await complete("asked often", ask("My name is Ada."));
+    const alarmMs = await alarmOf();
+    expect(alarmMs! - Date.now()).toBeGreaterThan(5_000);
+    expect(alarmMs! - Date.now()).toBeLessThanOrEqual(10_000);
+    await new Promise((resolve) => void setTimeout(resolve, 50));
+    await complete("asked often", ask("What is 7 plus 5?"));
+    expect(await alarmOf()).toBe(alarmMs);
+    await evictDurableObject(objectOf("asked often"));
+    await complete("asked often", ask("What is 6 times 7?"));
+    expect(await alarmOf()).toBe(alarmMs);
+    // When it has rung, the next one is for the oldest turn, a day after it came.
+    await runDurableObjectAlarm(objectOf("asked often"));
+    expect((await alarmOf())! - Date.now()).toBeGreaterThan(23 * 3_600_000);
+    await complete("asked often", ask("Tell me a story about a fox."));
+    expect((await alarmOf())! - Date.now()).toBeLessThanOrEqual(10_000);
+  });
+
+  it("stay found where turns side by side have the same texts, though some of them go", async () => {
+    const ask = (content: string) => ({ role: "user" as const, content });
+    const [first, second] = [
+      await complete("same texts", [ask("My name is Ada.")]),
+      await complete("same texts", [ask("My name is Ada.")]),
+    ];
+    expect(second.text).toBe(first.text);
+    const told = [ask("My name is Ada."), { role: "assistant" as const, content: first.text }];
+    // What goes on from the first one, accepted before the second one was there.
+    await runInDurableObject(objectOf("same texts"), (_, { storage }) => {
+      const store = openStore(storage);
+      const { options, metadata } = say("");
+      const request = { messages: [ask("What is 7 plus 5?")], options, metadata, repeatKey: null };
+      store.insertTurn({ ...request, parent: first.turn, branch: null, endsWithClient: false, nowMs: Date.now() });
+    });
+    await abortAllDurableObjects();
+    const sum = await expectFinal("same texts", 3);
+    const next = [...told, ask("What is 7 plus 5?"), { role: "assistant" as const, content: sum.text }];
+    expect(await complete("same texts", [...next, ask("What is my name?")])).toMatchObject({
+      parent: sum.turn,
+      state: "restored",
+    });
+    expect(await complete("same texts", [...told, ask("Hello!")])).toMatchObject({ parent: second.turn });
+    await runInDurableObject(objectOf("same texts"), (_, { storage }) => {
+      storage.sql.exec("UPDATE turns SET created_ms = 0 WHERE turn = ?", second.turn);
+      storage.sql.exec("UPDATE turns SET parent = NULL WHERE parent = ?", second.turn);
+    });
+    await runDurableObjectAlarm(objectOf("same texts"));
+    expect(await complete("same texts", [...told, ask("Hello again!")])).toMatchObject({ parent: first.turn });
+  });
+
   it("do not give a repeated request a turn that is being stopped", async () => {
     const messages = [{ role: "user" as const, content: "Tell me a story." }];
     const options = { ...endless, maxTokens: 300 };
@@ -737,6 +832,31 @@ describe("a conversation whose model was replaced", () => {
 });
 
 describe("lost and damaged snapshots", () => {
+  it("change nothing where repeated tokens are penalised over the past", async () => {
+    const penalised = { ...sampled, repetitionPenalty: 3 };
+    for (const seed of ["1", "2", "3", "4", "5"]) {
+      const options = { ...penalised, seed };
+      const expected = await sayAll(`penalised ${seed}`, chat.slice(0, 3), options);
+      const name = `penalised and dropped ${seed}`;
+      await sayAll(name, chat.slice(0, 2), options);
+      await runInDurableObject(objectOf(name), (_, { storage }) => void storage.sql.exec("DELETE FROM snapshots"));
+      const view = await turn(stubOf(name), say(chat[2]!, { options }));
+      expect(view).toMatchObject({ state: "recomputed", text: expected[2]!.text });
+    }
+  });
+
+  it("of another model leave none of its tokens to penalise", async () => {
+    const name = "penalised by another";
+    await sayAll(name, chat.slice(0, 2));
+    await runInDurableObject(objectOf(name), (_, { storage }) => {
+      const foreign = packTokens([999_999, 5]);
+      storage.sql.exec("UPDATE turns SET checkpoint = 'another', prompt_tokens = ?1, reply_tokens = ?1", foreign);
+      storage.sql.exec("DELETE FROM snapshots");
+    });
+    const view = await turn(stubOf(name), say(chat[3]!, { options: { repetitionPenalty: 3 } }));
+    expect(view).toMatchObject({ state: "recomputed", error: null });
+  });
+
   it("are computed again from the tokens, with the same result, and the answer says so", async () => {
     const expected = await sayAll("kept", chat, sampled);
     for (const [name, damage] of [

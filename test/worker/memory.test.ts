@@ -58,6 +58,24 @@ describe("the engine of an isolate", () => {
     });
   });
 
+  it("gets its slot back, zeroed, from a turn that fails between two tokens", async () => {
+    await stubOf("no room").create({});
+    await runInDurableObject(objectOf("no room"), (_, { storage }) => {
+      storage.sql.exec("CREATE TRIGGER full BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'no room'); END");
+    });
+    const options = { maxTokens: 3_000, temperature: 1, logitBias: [1, 5].map((token) => ({ token, bias: -100 })) };
+    expect(await turn(stubOf("no room"), say("My name is Ada.", { options }))).toMatchObject({
+      status: "failed",
+      error: { code: "internal", message: "The turn failed for a reason of ours." },
+    });
+    await runInDurableObject(objectOf("no room"), async () => {
+      const engine = await engineOf("pocket", env);
+      const { slots, totalBytes } = engine.instance.layout;
+      expect(engine.isBusy).toBe(false);
+      expect(engine.instance.bytes(Math.min(...slots), totalBytes).every((byte) => byte === 0)).toBe(true);
+    });
+  });
+
   it("holds nothing of a conversation when its turn is over, and is small enough for a hosted isolate", async () => {
     await stubOf("zeroed").create({});
     await turn(stubOf("zeroed"), say("My name is Ada."));

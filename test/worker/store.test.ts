@@ -310,6 +310,55 @@ describe("removing", () => {
     });
   });
 
+  it("thousands of turns in a row takes no longer for each than a few", async () => {
+    await withStore((store) => {
+      const chain = (count: number) => {
+        let turn: number | null = null;
+        const turns = [];
+        for (let i = 0; i < count; i++) {
+          turn = begin(store, turn, null);
+          store.commit(turn, outcomeOf(), null);
+          turns.push(turn);
+        }
+        return turns;
+      };
+      const removed = chain(2_000);
+      for (const turn of removed.slice(0, -1)) store.removeTurn(turn);
+      const old = chain(2_000);
+      let statements = 0;
+      const { read } = Database.prototype;
+      Database.prototype.read = function (...args) {
+        statements++;
+        return read.apply(this, args) as never;
+      };
+      try {
+        store.removeTurn(removed.at(-1)!);
+        expect(store.counts().turns).toBe(old.length);
+        store.removeOldTurns(Date.now(), 1_000);
+        expect(store.counts().turns).toBe(0);
+      } finally {
+        Database.prototype.read = read;
+      }
+      expect(statements).toBeLessThan(30);
+    });
+  });
+
+  it("old turns leaves those that run, and all that younger ones go on from", async () => {
+    await withStore((store) => {
+      const [root, besideRoot] = [finished(store, null), finished(store, null)];
+      const [inner, leaf] = [finished(store, root), finished(store, root)];
+      const running = begin(store, inner, null);
+      store.removeOldTurns(1_000, 100);
+      for (const turn of [root, inner, running]) expect(store.turn(turn)?.turn).toBe(turn);
+      for (const turn of [besideRoot, leaf]) expect(store.turn(turn)).toBeNull();
+      store.commit(running, outcomeOf(), { state: stateOf(identity, line(4)), identity, base: inner });
+      const [younger, youngest] = [finished(store, root), finished(store, null)];
+      store.removeOldTurns(0, 2);
+      for (const turn of [root, younger, youngest]) expect(store.turn(turn)?.turn).toBe(turn);
+      expect(store.counts().turns).toBe(3);
+    });
+  });
+
   it("the head of a branch lets the branch end with the turn before that is kept, or with none", async () => {
     await withStore((store) => {
       const first = finished(store, null, 0);
