@@ -18,6 +18,7 @@ export const errorCodes = [
   "model_not_found", // no checkpoint of that name is configured
   "model_too_large", // the model does not fit in the memory allowed
   "not_found", // a named file or tensor does not exist
+  "overloaded", // there is not enough memory at the moment: others use it
   "unsupported", // well-formed, but asks for something this project does not do
 ] as const;
 

@@ -61,18 +61,23 @@ function orNull<T>(ask: () => T): T | null {
   }
 }
 
-/** The text held back at the end; undefined when the engine broke under the turn, so that another has to run it. */
+/**
+ * The text held back at the end; undefined when the turn has to be run again, because the engine broke under it, or
+ * others use the memory it needs: an accepted turn waits for it.
+ */
 async function attempt(host: TurnHost, live: LiveTurn): Promise<string | undefined> {
   const { store, env } = host;
   if (store.beginAttempt(live.turn) > mostAttempts) {
     throw new GriffinError("internal", `The turn was interrupted ${mostAttempts} times.`);
   }
   const row = turnRow(store, live.turn);
-  const engine = await orCancelled(engineOf(row.options.model, env), live.cancel.signal);
+  let engine: EdgeEngine | undefined;
   try {
+    engine = await orCancelled(engineOf(row.options.model, env), live.cancel.signal);
     return await generate(host, live, row, engine);
   } catch (error) {
-    if (!engine.isBroken) throw error;
+    const isOverloaded = error instanceof GriffinError && error.code === "overloaded";
+    if (!engine?.isBroken && !isOverloaded) throw error;
     // Only the turn in which a kernel trapped may have made it trap.
     const isTrapped = error instanceof GriffinError && error.cause instanceof WebAssembly.RuntimeError;
     if (!isTrapped) store.takeBackAttempt(live.turn);

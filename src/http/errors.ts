@@ -20,11 +20,12 @@ export const statusOf = {
   model_not_found: 404,
   model_too_large: 503,
   not_found: 404,
+  overloaded: 503,
   unsupported: 400,
 } as const satisfies Record<ErrorCode, number>;
 
 /** Codes of failures that may be gone when the same request comes again. */
-const passing: ReadonlySet<ErrorCode> = new Set(["conversation_busy", "internal"]);
+const passing: ReadonlySet<ErrorCode> = new Set(["conversation_busy", "internal", "overloaded"]);
 
 /** What an error says of the request, as its `cause`. */
 interface Blame {
