@@ -118,7 +118,7 @@ describe("a pool of engines", () => {
   });
 
   it("gives up a load that died, whoever waits for it or for its memory", async () => {
-    const pool = new EnginePool(64 * mib, quick);
+    const pool = new EnginePool(64 * mib, { ...quick, patienceMs: 5_000 });
     const dies: LoadEngine = () => new Promise(() => undefined);
     void pool.engine("a", dies).catch(() => undefined);
     expect(await pool.engine("b", load)).toBeDefined();
