@@ -4,8 +4,14 @@ import { Worker } from "node:worker_threads";
 import { instantiateKernels, kernelNames, type Kernels } from "../engine/kernels.ts";
 import type { OpenTeam } from "../engine/team.ts";
 
-/** Places in the shared words: calls so far, the next share, shares to come, shares not done, the kernel, failures. */
-const at = { call: 0, next: 1, count: 2, left: 3, kernel: 4, failed: 5 } as const;
+/**
+ * Places in the shared words: calls so far, the ticket, shares not done, the kernel, failures. The ticket is the number
+ * of the call's shares and, in the low half, of the next one: taken in one step, so that a thread that was held up
+ * between two calls cannot take a share of the one by the number of the other.
+ */
+const at = { call: 0, ticket: 1, left: 2, kernel: 3, failed: 4 } as const;
+const countShift = 16;
+const shareMask = 2 ** countShift - 1;
 const mostArgs = 16;
 const sharesAMember = 4;
 /** A share that is not done after so long is lost, and the engine with it. */
@@ -39,9 +45,8 @@ export const threads =
       run(kernel, calls) {
         for (const [share, args] of calls.entries()) shared.args.set(args, share * mostArgs);
         words[at.kernel] = kernelNames.indexOf(kernel);
-        words[at.count] = calls.length;
         Atomics.store(words, at.left, calls.length);
-        Atomics.store(words, at.next, 0); // from here on whoever is awake takes shares
+        Atomics.store(words, at.ticket, calls.length << countShift); // from here on whoever is awake takes shares
         Atomics.add(words, at.call, 1);
         Atomics.notify(words, at.call);
         takeShares(kernels, shared);
@@ -61,13 +66,12 @@ async function hire(workerData: Shared): Promise<void> {
   worker.unref();
 }
 
-/** Runs shares of the current call until there are none. */
+/** Runs shares of the current call until there are none. A call does not end before its shares, nor change meanwhile. */
 export function takeShares(kernels: Kernels, { words, args }: Shared): void {
-  for (
-    let share = Atomics.add(words, at.next, 1);
-    share < (words[at.count] ?? 0);
-    share = Atomics.add(words, at.next, 1)
-  ) {
+  for (;;) {
+    const ticket = Atomics.add(words, at.ticket, 1);
+    const share = ticket & shareMask;
+    if (share >= ticket >>> countShift) return;
     const kernel = kernelNames[words[at.kernel] ?? 0];
     try {
       if (kernel !== undefined) kernels[kernel](...args.subarray(share * mostArgs, (share + 1) * mostArgs));

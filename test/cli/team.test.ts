@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { threads } from "../../src/cli/team.ts";
 import { EdgeEngine } from "../../src/engine/edge.ts";
+import { instantiateKernels } from "../../src/engine/kernels.ts";
 import { build } from "../../wasm/build.ts";
 import { opener } from "../checkpoint/folders.ts";
 import { bitsOf, checkpointFolder, engineOf, reply, score } from "../parity/models.ts";
@@ -26,5 +27,27 @@ describe.each(["f32", "bf16", "int8", "int4"] as const)("a team on pocket in %s"
     }
     const turn = { tokens: together.tokenizer!.encodeText(text), maxTokens: 40, sampling: { seed: 3n } };
     expect((await reply(together, turn)).text).toBe((await reply(alone, turn)).text);
+  });
+});
+
+describe("a team of more threads than cores", () => {
+  it("does every share of every call once, however its threads are held up", async () => {
+    const memory = new WebAssembly.Memory({ initial: 2, maximum: 65_535, shared: true });
+    const kernels = await instantiateKernels(module, memory);
+    const team = await threads(6)(module, memory);
+    // Share n of every call adds one to a number of its own.
+    const [onePtr, sumsPtr] = [kernels.heap_base(), kernels.heap_base() + 16];
+    new Float32Array(memory.buffer, onePtr, 1)[0] = 1;
+    const sums = new Float32Array(memory.buffer, sumsPtr, team.shares);
+    const expected = new Float32Array(team.shares);
+    for (let call = 0; call < 50_000; call++) {
+      const count = [2, team.shares, 3, 7][call % 4]!;
+      team.run(
+        "add",
+        Array.from({ length: count }, (_, share) => [sumsPtr + 4 * share, sumsPtr + 4 * share, onePtr, 1]),
+      );
+      for (let share = 0; share < count; share++) expected[share]!++;
+    }
+    expect(sums.slice()).toEqual(expected);
   });
 });
