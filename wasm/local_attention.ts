@@ -12,7 +12,7 @@
 // Tolerance  1e-6 absolute for operands around 1, on top of what rounding to bf16 does
 // Source     recurrentgemma, modules.py: LocalAttentionBlock; RoFormer (arXiv 2104.09864) section 3.4
 import { TILE, keep_head, kv_bytes, open_rows, row_stride, vector_bytes } from "./kv_window";
-import { exp } from "./math";
+import { exp_normal } from "./math";
 import { load_lanes, max_lanes, mul_add, store_lanes, sum_lanes } from "./simd";
 import { rope_angles, rope_frequencies } from "./trig";
 
@@ -158,7 +158,7 @@ function turn_head(toPtr: usize, fromPtr: usize, cosPtr: usize, sinPtr: usize, r
   memory.copy(toPtr + 2 * halfBytes, fromPtr + 2 * halfBytes, (<usize>(headDim - rotaryDim)) << 2);
 }
 
-/** Scores of rows `from` to `to` of a tile against one query, four rows at a time: those around them get one as well. */
+/** Scores of rows `from` to `to` of a tile against one query, eight at a time: rows around them get one as well. */
 function score_rows(
   scoresPtr: usize,
   queryPtr: usize,
@@ -170,35 +170,75 @@ function score_rows(
 ): void {
   const queryEnd = queryPtr + vector_bytes(headDim);
   const scale = f32x4.splat(<f32>1 / sqrt<f32>(<f32>headDim));
-  for (let row = from & ~3; row <= to; row += 4) {
+  for (let row = from & ~7; row <= to; row += 8) {
     let k0 = rowsPtr + row * strideBytes;
     let k1 = k0 + strideBytes;
     let k2 = k1 + strideBytes;
     let k3 = k2 + strideBytes;
+    let k4 = k3 + strideBytes;
+    let k5 = k4 + strideBytes;
+    let k6 = k5 + strideBytes;
+    let k7 = k6 + strideBytes;
     let dot0 = f32x4.splat(0);
     let dot1 = f32x4.splat(0);
     let dot2 = f32x4.splat(0);
     let dot3 = f32x4.splat(0);
-    for (let queryAt = queryPtr; queryAt < queryEnd; queryAt += 16) {
+    let dot4 = f32x4.splat(0);
+    let dot5 = f32x4.splat(0);
+    let dot6 = f32x4.splat(0);
+    let dot7 = f32x4.splat(0);
+    let queryAt = queryPtr;
+    for (; queryAt + 32 <= queryEnd; queryAt += 32) {
+      let query = v128.load(queryAt);
+      dot0 = mul_add(dot0, query, v128.load(k0));
+      dot1 = mul_add(dot1, query, v128.load(k1));
+      dot2 = mul_add(dot2, query, v128.load(k2));
+      dot3 = mul_add(dot3, query, v128.load(k3));
+      dot4 = mul_add(dot4, query, v128.load(k4));
+      dot5 = mul_add(dot5, query, v128.load(k5));
+      dot6 = mul_add(dot6, query, v128.load(k6));
+      dot7 = mul_add(dot7, query, v128.load(k7));
+      query = v128.load(queryAt, 16);
+      dot0 = mul_add(dot0, query, v128.load(k0, 16));
+      dot1 = mul_add(dot1, query, v128.load(k1, 16));
+      dot2 = mul_add(dot2, query, v128.load(k2, 16));
+      dot3 = mul_add(dot3, query, v128.load(k3, 16));
+      dot4 = mul_add(dot4, query, v128.load(k4, 16));
+      dot5 = mul_add(dot5, query, v128.load(k5, 16));
+      dot6 = mul_add(dot6, query, v128.load(k6, 16));
+      dot7 = mul_add(dot7, query, v128.load(k7, 16));
+      k0 += 32;
+      k1 += 32;
+      k2 += 32;
+      k3 += 32;
+      k4 += 32;
+      k5 += 32;
+      k6 += 32;
+      k7 += 32;
+    }
+    if (queryAt < queryEnd) {
       const query = v128.load(queryAt);
       dot0 = mul_add(dot0, query, v128.load(k0));
       dot1 = mul_add(dot1, query, v128.load(k1));
       dot2 = mul_add(dot2, query, v128.load(k2));
       dot3 = mul_add(dot3, query, v128.load(k3));
-      k0 += 16;
-      k1 += 16;
-      k2 += 16;
-      k3 += 16;
+      dot4 = mul_add(dot4, query, v128.load(k4));
+      dot5 = mul_add(dot5, query, v128.load(k5));
+      dot6 = mul_add(dot6, query, v128.load(k6));
+      dot7 = mul_add(dot7, query, v128.load(k7));
     }
-    // Lanes (0 + 2) + (1 + 3) of every dot, turned into one lane a row.
-    const pairs01 = f32x4.add(v128.shuffle<i32>(dot0, dot1, 0, 4, 1, 5), v128.shuffle<i32>(dot0, dot1, 2, 6, 3, 7));
-    const pairs23 = f32x4.add(v128.shuffle<i32>(dot2, dot3, 0, 4, 1, 5), v128.shuffle<i32>(dot2, dot3, 2, 6, 3, 7));
-    const dots = f32x4.add(
-      v128.shuffle<i32>(pairs01, pairs23, 0, 1, 4, 5),
-      v128.shuffle<i32>(pairs01, pairs23, 2, 3, 6, 7),
-    );
-    v128.store(scoresPtr + (row << 2), f32x4.mul(dots, scale));
+    v128.store(scoresPtr + (row << 2), f32x4.mul(lane_a_row(dot0, dot1, dot2, dot3), scale));
+    v128.store(scoresPtr + (row << 2), f32x4.mul(lane_a_row(dot4, dot5, dot6, dot7), scale), 16);
   }
+}
+
+/** The sums of four vectors, each as sum_lanes adds them, in one lane each. */
+// @ts-ignore: decorator
+@inline
+function lane_a_row(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
+  const cd = f32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
+  return f32x4.add(v128.shuffle<i32>(ab, cd, 0, 1, 4, 5), v128.shuffle<i32>(ab, cd, 2, 3, 6, 7));
 }
 
 /** Turns scores `from` to `to` into weights whose sum is 1; what shares a vector with them becomes 0. */
@@ -209,12 +249,12 @@ function softmax(scoresPtr: usize, from: usize, to: usize): void {
   const endPtr = scoresPtr + ((to | 3) << 2);
 
   let top = v128.load(startPtr);
-  for (let at = startPtr; at < endPtr; at += 16) top = f32x4.max(top, v128.load(at));
+  for (let at = startPtr; at < endPtr; at += 16) top = f32x4.pmax(top, v128.load(at));
   top = f32x4.splat(max_lanes(top));
 
   let total = f32x4.splat(0);
   for (let at = startPtr; at < endPtr; at += 16) {
-    const weight = exp(f32x4.sub(v128.load(at), top));
+    const weight = exp_normal(f32x4.sub(v128.load(at), top));
     total = f32x4.add(total, weight);
     v128.store(at, weight);
   }

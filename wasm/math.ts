@@ -28,6 +28,9 @@ const EXP_MAX = memory.data<f32>([89, 89, 89, 89]);
 const EXP_MIN = memory.data<f32>([-104, -104, -104, -104]);
 const EXPM1_MIN = memory.data<f32>([-87, -87, -87, -87]);
 
+// Rounds to n = −127, of which the power of two is 0.
+const NORMAL_MIN = memory.data<f32>([-88, -88, -88, -88]);
+
 // log1p(y) = 2 · atanh(s), s = y / (2 + y): 2 · s + s · z · (L0 + … + L3 · z³), z = s² ≤ 1/9: minimax, within 4.6e-9.
 const L0 = memory.data<f32>([0.6666641, 0.6666641, 0.6666641, 0.6666641]);
 const L1 = memory.data<f32>([0.40021738, 0.40021738, 0.40021738, 0.40021738]);
@@ -77,6 +80,16 @@ export function exp(x: v128): v128 {
   const n = i32x4.sub(magic, v128.load(MAGIC));
   const half = i32x4.shr_s(n, 1);
   return f32x4.mul(f32x4.mul(e, power_of_two(half)), power_of_two(i32x4.sub(n, half)));
+}
+
+/** eˣ for x ≤ 88: the bits of exp, but 0 from −87.7 down, where eˣ is nearly denormal. */
+// @ts-ignore: decorator
+@inline
+export function exp_normal(x: v128): v128 {
+  const bounded = f32x4.pmax(x, v128.load(NORMAL_MIN));
+  const magic = magic_plus_n(bounded);
+  const e = f32x4.add(expm1_reduced(bounded, magic), v128.load(ONE));
+  return f32x4.mul(e, power_of_two(magic));
 }
 
 /** eˣ − 1 for x ≤ 88, however small: 1.5 ulp. */
