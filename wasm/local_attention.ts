@@ -13,7 +13,7 @@
 // Source     recurrentgemma, modules.py: LocalAttentionBlock; RoFormer (arXiv 2104.09864) section 3.4
 import { TILE, keep_head, kv_bytes, open_rows, row_stride, vector_bytes } from "./kv_window";
 import { exp_normal } from "./math";
-import { load_lanes, max_lanes, mul_add, store_lanes, sum_lanes } from "./simd";
+import { load_lanes, max_lanes, mul_add, store_lanes, sum_lanes, sum_lanes_of_4 } from "./simd";
 import { rope_angles, rope_frequencies } from "./trig";
 
 /** Bytes of scratch for any T and any number of KV heads. */
@@ -227,18 +227,9 @@ function score_rows(
       dot6 = mul_add(dot6, query, v128.load(k6));
       dot7 = mul_add(dot7, query, v128.load(k7));
     }
-    v128.store(scoresPtr + (row << 2), f32x4.mul(lane_a_row(dot0, dot1, dot2, dot3), scale));
-    v128.store(scoresPtr + (row << 2), f32x4.mul(lane_a_row(dot4, dot5, dot6, dot7), scale), 16);
+    v128.store(scoresPtr + (row << 2), f32x4.mul(sum_lanes_of_4(dot0, dot1, dot2, dot3), scale));
+    v128.store(scoresPtr + (row << 2), f32x4.mul(sum_lanes_of_4(dot4, dot5, dot6, dot7), scale), 16);
   }
-}
-
-/** The sums of four vectors, each as sum_lanes adds them, in one lane each. */
-// @ts-ignore: decorator
-@inline
-function lane_a_row(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab = f32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
-  const cd = f32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
-  return f32x4.add(v128.shuffle<i32>(ab, cd, 0, 1, 4, 5), v128.shuffle<i32>(ab, cd, 2, 3, 6, 7));
 }
 
 /** Turns scores `from` to `to` into weights whose sum is 1; what shares a vector with them becomes 0. */
