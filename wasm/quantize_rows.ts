@@ -7,7 +7,7 @@
 // Tolerance  exact: the function is defined by these roundings, as its ONNX body has them
 // Source     dynamic quantisation as in ggml's quantize_row_q8_0
 import { BLOCK, blocks, X_BYTES } from "./quantized";
-import { load_lanes, max_lanes } from "./simd";
+import { load_lanes } from "./simd";
 
 /** Below this a block is zero: 127 / max would not be finite. */
 const SMALLEST: f32 = 1e-36;
@@ -35,9 +35,12 @@ function quantize_block(q: usize, x: usize, offset: i32): void {
   const x5 = v128.load(x, 80);
   const x6 = v128.load(x, 96);
   const x7 = v128.load(x, 112);
-  let most = f32x4.max(f32x4.max(f32x4.abs(x0), f32x4.abs(x1)), f32x4.max(f32x4.abs(x2), f32x4.abs(x3)));
-  most = f32x4.max(most, f32x4.max(f32x4.max(f32x4.abs(x4), f32x4.abs(x5)), f32x4.max(f32x4.abs(x6), f32x4.abs(x7))));
-  const max = max_lanes(most);
+  const max = max_abs(
+    i32x4.max_u(
+      i32x4.max_u(i32x4.max_u(f32x4.abs(x0), f32x4.abs(x1)), i32x4.max_u(f32x4.abs(x2), f32x4.abs(x3))),
+      i32x4.max_u(i32x4.max_u(f32x4.abs(x4), f32x4.abs(x5)), i32x4.max_u(f32x4.abs(x6), f32x4.abs(x7))),
+    ),
+  );
   const factor = f32x4.splat(max < SMALLEST ? 0 : <f32>127 / max);
   const low = i8x16.narrow_i16x8_s(pair(x0, x1, factor), pair(x2, x3, factor));
   const high = i8x16.narrow_i16x8_s(pair(x4, x5, factor), pair(x6, x7, factor));
@@ -62,6 +65,12 @@ function pair(a: v128, b: v128, factor: v128): v128 {
     i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(a, factor))),
     i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(b, factor))),
   );
+}
+
+/** The largest lane of values without sign. As integers they have the same order, and NaN is above all: one instruction. */
+function max_abs(v: v128): f32 {
+  const pairs = i32x4.max_u(v, v128.shuffle<i32>(v, v, 2, 3, 0, 1));
+  return f32x4.extract_lane(i32x4.max_u(pairs, v128.shuffle<i32>(pairs, pairs, 1, 0, 3, 2)), 0);
 }
 
 function sum_bytes(v: v128): i32 {
