@@ -119,8 +119,8 @@ function linearCases({ kernels, setPtr, operand }: Workbench, format: Format, su
   let next = 0;
   const multiply = (tokens: number) => {
     const weight = setPtr + (next++ % count) * bytes;
-    if (isQuantized(format)) kernels[kernel](y, x, weight, bias, scratch, tokens, width, width, width);
-    else kernels[kernel](y, x, weight, bias, tokens, width, width, width);
+    if (isQuantized(format)) kernels[kernel](y, x, weight, bias, scratch, tokens, width, width, width, 0, 0);
+    else kernels[kernel](y, x, weight, bias, tokens, width, width, width, 0, 0);
   };
   return [
     {

@@ -20,8 +20,23 @@ export function causal_conv1d(
   R: i32,
 ): void {
   const rowBytes = usize(R) << 2;
-  for (let channel = 0; channel < R; channel += 4) {
-    const left = R - channel;
+  convolve(yPtr, xPtr, weightPtr, biasPtr, statePtr, T, R, rowBytes, rowBytes);
+}
+
+/** The same for some channels of a wider row: rows of y lie `yBytes` apart, all others `rowBytes`. */
+export function convolve(
+  yPtr: usize,
+  xPtr: usize,
+  weightPtr: usize,
+  biasPtr: usize,
+  statePtr: usize,
+  T: i32,
+  channels: i32,
+  yBytes: usize,
+  rowBytes: usize,
+): void {
+  for (let channel = 0; channel < channels; channel += 4) {
+    const left = channels - channel;
     const offset = usize(channel) << 2;
     const tap = weightPtr + offset;
     const w0 = load_lanes(tap, left);
@@ -35,14 +50,17 @@ export function causal_conv1d(
     let x1 = load_lanes(past + rowBytes, left);
     let x2 = load_lanes(past + rowBytes * 2, left);
 
-    let row = offset;
-    for (let t = 0; t < T; t++, row += rowBytes) {
-      const x3 = load_lanes(xPtr + row, left);
+    let xRow = xPtr + offset;
+    let yRow = yPtr + offset;
+    for (let t = 0; t < T; t++) {
+      const x3 = load_lanes(xRow, left);
       let y = f32x4.mul(w0, x0);
       y = mul_add(y, w1, x1);
       y = mul_add(y, w2, x2);
       y = mul_add(y, w3, x3);
-      store_lanes(yPtr + row, f32x4.add(y, bias), left);
+      store_lanes(yRow, f32x4.add(y, bias), left);
+      xRow += rowBytes;
+      yRow += yBytes;
       x0 = x1;
       x1 = x2;
       x2 = x3;

@@ -3,7 +3,7 @@
 // out, tensors start on 16 bytes, sizes count elements. Kernels check nothing: whoever compiles the graph has checked.
 export * from "./add";
 export * from "./block_diagonal";
-export * from "./causal_conv1d";
+export { causal_conv1d } from "./causal_conv1d";
 export * from "./embed";
 export * from "./embed_q";
 export * from "./gelu_mul";
@@ -12,7 +12,8 @@ export * from "./linear_q";
 export * from "./local_attention";
 export { pack_bf16, pack_f32 } from "./pack";
 export * from "./pack_q";
-export * from "./rg_lru";
+export * from "./recurrence";
+export { rg_lru } from "./rg_lru";
 export * from "./rms_norm";
 export * from "./silu_mul";
 export * from "./soft_cap";

@@ -1,9 +1,10 @@
 // y[t, m] = Σ_k x[t, k] · w[m, k] + bias[m], k ascending in one chain from 0, the bias last
 //
 // Shapes     x [T, K] f32, w [M, K] f32 or bf16 in panels of 8 rows (pack.ts), bias [M] f32 or pointer 0; y [T, M] f32,
-//            its rows `stride` elements apart, so that a matrix can be computed in shares of whole panels
+//            its rows `stride` elements apart, so that a matrix can be computed in shares of whole panels;
+//            with an activation (panel.ts) y is a gate of `other`, which lies as y does
 // Alignment  none needed
-// Aliasing   none
+// Aliasing   y may be other
 // Tail       groups of four panels or four tokens repeat their last one where fewer are left, and store it once;
 //            outputs from M on are not stored
 // Tolerance  3e-6 absolute for sums around 1: each product and each sum is rounded once; bf16 → f32 is exact
@@ -24,9 +25,11 @@ export function linear_f32(
   M: i32,
   K: i32,
   stride: i32,
+  activation: i32,
+  otherPtr: usize,
 ): void {
-  if (T == 1) one_token<f32>(yPtr, xPtr, weightPtr, biasPtr, M, K);
-  else many_tokens<f32>(yPtr, xPtr, weightPtr, biasPtr, T, M, K, stride);
+  if (T == 1) one_token<f32>(yPtr, xPtr, weightPtr, biasPtr, M, K, activation, otherPtr - yPtr);
+  else many_tokens<f32>(yPtr, xPtr, weightPtr, biasPtr, T, M, K, stride, activation, otherPtr - yPtr);
 }
 
 /** Multiplies every token by a matrix of bf16; a token's bits do not depend on T. */
@@ -39,13 +42,18 @@ export function linear_bf16(
   M: i32,
   K: i32,
   stride: i32,
+  activation: i32,
+  otherPtr: usize,
 ): void {
-  if (T == 1) one_token<u16>(yPtr, xPtr, weightPtr, biasPtr, M, K);
-  else many_tokens<u16>(yPtr, xPtr, weightPtr, biasPtr, T, M, K, stride);
+  if (T == 1) one_token<u16>(yPtr, xPtr, weightPtr, biasPtr, M, K, activation, otherPtr - yPtr);
+  else many_tokens<u16>(yPtr, xPtr, weightPtr, biasPtr, T, M, K, stride, activation, otherPtr - yPtr);
 }
 
 /** Walks four panels side by side: the processor then prefetches four streams. */
-function one_token<W>(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, M: i32, K: i32): void {
+// oxfmt-ignore
+function one_token<W>(
+  yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, M: i32, K: i32, activation: i32, other: usize,
+): void {
   const mask = v128.load(HIGH_HALVES);
   const panelBytes = <usize>K * sizeof<W>() * 8;
   const lastPtr = weightPtr + panelBytes * <usize>((M - 1) >> 3);
@@ -82,10 +90,10 @@ function one_token<W>(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize
       w2 += sizeof<W>() * 8;
       w3 += sizeof<W>() * 8;
     }
-    store_panel(yPtr, biasPtr, m, M, low0, high0);
-    if (m + 8 < M) store_panel(yPtr, biasPtr, m + 8, M, low1, high1);
-    if (m + 16 < M) store_panel(yPtr, biasPtr, m + 16, M, low2, high2);
-    if (m + 24 < M) store_panel(yPtr, biasPtr, m + 24, M, low3, high3);
+    store_panel(yPtr, biasPtr, m, M, low0, high0, activation, other);
+    if (m + 8 < M) store_panel(yPtr, biasPtr, m + 8, M, low1, high1, activation, other);
+    if (m + 16 < M) store_panel(yPtr, biasPtr, m + 16, M, low2, high2, activation, other);
+    if (m + 24 < M) store_panel(yPtr, biasPtr, m + 24, M, low3, high3, activation, other);
     weightPtr += panelBytes << 2;
   }
 }
@@ -100,6 +108,8 @@ function many_tokens<W>(
   M: i32,
   K: i32,
   stride: i32,
+  activation: i32,
+  other: usize,
 ): void {
   const mask = v128.load(HIGH_HALVES);
   const xBytes = (<usize>K) << 2;
@@ -144,10 +154,10 @@ function many_tokens<W>(
         x3 += 4;
       }
       const y = yPtr + <usize>t * yBytes;
-      store_panel(y, biasPtr, m, M, low0, high0);
-      if (tokens > 1) store_panel(y + yBytes, biasPtr, m, M, low1, high1);
-      if (tokens > 2) store_panel(y + yBytes * 2, biasPtr, m, M, low2, high2);
-      if (tokens > 3) store_panel(y + yBytes * 3, biasPtr, m, M, low3, high3);
+      store_panel(y, biasPtr, m, M, low0, high0, activation, other);
+      if (tokens > 1) store_panel(y + yBytes, biasPtr, m, M, low1, high1, activation, other);
+      if (tokens > 2) store_panel(y + yBytes * 2, biasPtr, m, M, low2, high2, activation, other);
+      if (tokens > 3) store_panel(y + yBytes * 3, biasPtr, m, M, low3, high3, activation, other);
     }
     weightPtr = panelEnd;
   }

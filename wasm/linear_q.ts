@@ -2,17 +2,19 @@
 //
 // Shapes     x [T, K] f32, w [M, K] int8 from −63 to 63 or int4 from −8 to 7, with scales [M, blocks] f32, in panels of
 //            4 rows (quantized.ts), bias [M] f32 or pointer 0; y [T, M] f32, its rows `stride` elements apart;
-//            scratch of `linear_q_scratch(T, K)` bytes
+//            scratch of `linear_q_scratch(T, K)` bytes; with an activation (panel.ts) y is a gate of `other`, which
+//            lies as y does
 // Alignment  none needed
-// Aliasing   none
+// Aliasing   y may be other
 // Tail       groups of four panels repeat their last one where fewer are left; outputs from M on are not stored
 // Tolerance  3e-6 absolute for sums around 1: integers are exact, each product and each sum of blocks is rounded once
 // Source     four streams of weights for one token, because memory is slower than arithmetic there; for many, a block of
 //            weights stays in registers while all tokens pass it
 import { add_block, block_dot, held_dot, held_weights, LOW_NIBBLES, ONES } from "./block_dot";
 import { BLOCK, block_bytes, blocks, offset_of, ROWS, weight_bytes, X_BYTES } from "./quantized";
+import { store_outputs } from "./panel";
 import { quantize_rows } from "./quantize_rows";
-import { load_lanes, mul_add, store_lanes } from "./simd";
+import { mul_add } from "./simd";
 
 /** Multiplies every token by a matrix of int8; a token's bits do not depend on T. */
 export function linear_i8(
@@ -25,8 +27,10 @@ export function linear_i8(
   M: i32,
   K: i32,
   stride: i32,
+  activation: i32,
+  otherPtr: usize,
 ): void {
-  linear<i8>(yPtr, xPtr, weightPtr, biasPtr, scratchPtr, T, M, K, stride);
+  linear<i8>(yPtr, xPtr, weightPtr, biasPtr, scratchPtr, T, M, K, stride, activation, otherPtr - yPtr);
 }
 
 /** Multiplies every token by a matrix of int4; a token's bits do not depend on T. */
@@ -40,8 +44,10 @@ export function linear_i4(
   M: i32,
   K: i32,
   stride: i32,
+  activation: i32,
+  otherPtr: usize,
 ): void {
-  linear<u8>(yPtr, xPtr, weightPtr, biasPtr, scratchPtr, T, M, K, stride);
+  linear<u8>(yPtr, xPtr, weightPtr, biasPtr, scratchPtr, T, M, K, stride, activation, otherPtr - yPtr);
 }
 
 /** Bytes that T tokens need besides the operands: their activations, one more block, and four sums a token. */
@@ -59,15 +65,20 @@ function linear<W>(
   M: i32,
   K: i32,
   stride: i32,
+  activation: i32,
+  other: usize,
 ): void {
   const tailPtr = scratchPtr + <usize>(T * (blocks(K) * X_BYTES + 16));
   quantize_rows(scratchPtr, xPtr, tailPtr, T, K, offset_of<W>());
-  if (T == 1) one_token<W>(yPtr, scratchPtr, weightPtr, biasPtr, M, blocks(K));
-  else many_tokens<W>(yPtr, scratchPtr, weightPtr, biasPtr, T, M, blocks(K), stride);
+  if (T == 1) one_token<W>(yPtr, scratchPtr, weightPtr, biasPtr, M, blocks(K), activation, other);
+  else many_tokens<W>(yPtr, scratchPtr, weightPtr, biasPtr, T, M, blocks(K), stride, activation, other);
 }
 
 /** Walks four panels side by side: the processor then prefetches four streams. */
-function one_token<W>(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, M: i32, count: i32): void {
+// oxfmt-ignore
+function one_token<W>(
+  yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize, M: i32, count: i32, activation: i32, other: usize,
+): void {
   const ones = v128.load(ONES);
   const low = v128.load(LOW_NIBBLES);
   const panelBytes = <usize>(count * block_bytes<W>());
@@ -102,10 +113,10 @@ function one_token<W>(yPtr: usize, xPtr: usize, weightPtr: usize, biasPtr: usize
       w2 += block_bytes<W>();
       w3 += block_bytes<W>();
     }
-    store_rows(yPtr, biasPtr, m, M, sum0);
-    if (m + 4 < M) store_rows(yPtr, biasPtr, m + 4, M, sum1);
-    if (m + 8 < M) store_rows(yPtr, biasPtr, m + 8, M, sum2);
-    if (m + 12 < M) store_rows(yPtr, biasPtr, m + 12, M, sum3);
+    store_rows(yPtr, biasPtr, m, M, sum0, activation, other);
+    if (m + 4 < M) store_rows(yPtr, biasPtr, m + 4, M, sum1, activation, other);
+    if (m + 8 < M) store_rows(yPtr, biasPtr, m + 8, M, sum2, activation, other);
+    if (m + 12 < M) store_rows(yPtr, biasPtr, m + 12, M, sum3, activation, other);
     weightPtr += panelBytes << 2;
   }
 }
@@ -120,6 +131,8 @@ function many_tokens<W>(
   M: i32,
   count: i32,
   stride: i32,
+  activation: i32,
+  other: usize,
 ): void {
   const ones = v128.load(ONES);
   const low = v128.load(LOW_NIBBLES);
@@ -149,15 +162,17 @@ function many_tokens<W>(
     }
     let y = yPtr;
     for (let sum = sumPtr; sum < sumEnd; sum += 16) {
-      store_rows(y, biasPtr, m, M, v128.load(sum));
+      store_rows(y, biasPtr, m, M, v128.load(sum), activation, other);
       y += yBytes;
     }
   }
 }
 
-/** Stores outputs m … m + 3 of one token, those below M, after adding the bias where there is one. */
-function store_rows(yPtr: usize, biasPtr: usize, m: i32, M: i32, sums: v128): void {
+/** Stores outputs m … m + 3 of one token, those below M. */
+// oxfmt-ignore
+function store_rows(
+  yPtr: usize, biasPtr: usize, m: i32, M: i32, sums: v128, activation: i32, other: usize,
+): void {
   const offset = (<usize>m) << 2;
-  const y = biasPtr ? f32x4.add(sums, load_lanes(biasPtr + offset, M - m)) : sums;
-  store_lanes(yPtr + offset, y, M - m);
+  store_outputs(yPtr + offset, biasPtr ? biasPtr + offset : 0, M - m, sums, activation, other);
 }

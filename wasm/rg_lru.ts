@@ -28,17 +28,35 @@ export function rg_lru(
   R: i32,
 ): void {
   const rowBytes = usize(R) << 2;
+  recur(yPtr, xPtr, inputGatePtr, recurrentGatePtr, aParamPtr, posPtr, statePtr, T, R, rowBytes, rowBytes);
+}
+
+/** The same for some channels of a wider row: rows of y lie `yBytes` apart, those of x and of the gates `xBytes`. */
+export function recur(
+  yPtr: usize,
+  xPtr: usize,
+  inputGatePtr: usize,
+  recurrentGatePtr: usize,
+  aParamPtr: usize,
+  posPtr: usize,
+  statePtr: usize,
+  T: i32,
+  channels: i32,
+  yBytes: usize,
+  xBytes: usize,
+): void {
   const zero = f32x4.splat(0);
   const one = f32x4.splat(1);
   const minusC = f32x4.splat(MINUS_C);
-  for (let channel = 0; channel < R; channel += 4) {
-    const left = R - channel;
+  for (let channel = 0; channel < channels; channel += 4) {
+    const left = channels - channel;
     const offset = usize(channel) << 2;
     const decay = softplus(load_lanes(aParamPtr + offset, left));
     let h = load_lanes(statePtr + offset, left);
 
     let row = offset;
-    for (let t = 0; t < T; t++, row += rowBytes) {
+    let yRow = yPtr + offset;
+    for (let t = 0; t < T; t++, row += xBytes) {
       const input = f32x4.mul(sigmoid(load_lanes(inputGatePtr + row, left)), load_lanes(xPtr + row, left));
       const r = sigmoid(load_lanes(recurrentGatePtr + row, left));
       const logA = f32x4.mul(f32x4.mul(minusC, r), decay);
@@ -49,7 +67,8 @@ export function rg_lru(
         m = one;
       }
       h = f32x4.add(f32x4.mul(a, h), f32x4.mul(m, input));
-      store_lanes(yPtr + row, h, left);
+      store_lanes(yRow, h, left);
+      yRow += yBytes;
     }
 
     store_lanes(statePtr + offset, h, left);

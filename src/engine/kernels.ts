@@ -1,9 +1,8 @@
 // The kernels of wasm/ as the engine sees them: which export computes a call of a function, and with which arguments.
 // How matrices lie in memory for them is packing.ts's business.
 import { GriffinError } from "../errors.ts";
-import type { OperatorName } from "../model/functions.ts";
-import type { GraphNode } from "../model/graph.ts";
 import type { ElementType } from "../model/weights.ts";
+import { stepSignatures, type StepNode, type StepOperator } from "./fuse.ts";
 
 type Kernel = (...args: number[]) => void;
 
@@ -22,6 +21,7 @@ export const kernelNames = [
   "linear_i8",
   "local_attention_bf16",
   "local_attention_f32",
+  "recurrence",
   "rg_lru",
   "rms_norm",
   "silu_mul",
@@ -97,8 +97,8 @@ interface KernelRule {
 /** Multiplications of a share at the least: telling the others of a call takes some microseconds. */
 const leastShare = 2 ** 16;
 
-/** Shares of a linear: whole panels of its matrix. `at` says where M and the scratch are among the arguments. */
-function shareRows(at: { M: number; scratch?: number }): KernelRule["share"] {
+/** Shares of a linear: whole panels of its matrix. `at` says where these are among the arguments. */
+function shareRows(at: { M: number; other: number; scratch?: number }): KernelRule["share"] {
   return ({ at: operand, dim }, args, most, scratchBytes) => {
     const [M, panel] = [dim("y", 1), operand("weight").panel];
     if (panel === undefined) return [];
@@ -112,6 +112,7 @@ function shareRows(at: { M: number; scratch?: number }): KernelRule["share"] {
       const rowBytes = from * panel.rows * 4;
       const shared = [y + rowBytes, x, weight + from * panel.bytes, bias === 0 ? 0 : bias + rowBytes, ...args.slice(4)];
       shared[at.M] = Math.min(to * panel.rows, M) - from * panel.rows;
+      if (args[at.other] !== 0) shared[at.other] = (args[at.other] ?? 0) + rowBytes;
       if (at.scratch !== undefined) shared[at.scratch] = (args[at.scratch] ?? 0) + share * scratchBytes;
       return shared;
     });
@@ -129,8 +130,24 @@ const bind =
     };
   };
 
-/** A linear's sizes: T, M, K, and how far apart the rows of y are. */
-const linearSizes = (call: BoundCall) => [...rowsAndColumns(call), call.dim("x", 1), call.dim("y", 1)];
+/** T, M, K of a linear, how far apart the rows of y are, and what y gates. */
+const linearSizes = (call: BoundCall, activation = 0, other = 0) => [
+  ...rowsAndColumns(call),
+  call.dim("x", 1),
+  call.dim("y", 1),
+  activation,
+  other,
+];
+const gateSizes = (call: BoundCall) => linearSizes(call, call.attribute("activation"), call.at("other").address);
+const bindLinear =
+  (sizes: (call: BoundCall) => number[]): KernelRule["bind"] =>
+  (call) =>
+    bind(kernelOf("linear", call, "weight"), ["y", "x", "weight", "bias"], sizes)(call);
+const linearQ = (sizes: (call: BoundCall) => number[]): KernelRule => ({
+  bind: bindLinear((call) => [call.scratchPtr, ...sizes(call)]),
+  scratchBytes: (kernels, { dim }) => kernels.linear_q_scratch(dim("x", 0), dim("x", 1)),
+  share: shareRows({ scratch: 4, M: 6, other: 10 }),
+});
 const rowsAndColumns = ({ dim }: BoundCall) => [dim("y", 0), dim("y", 1)];
 const count = ({ dim }: BoundCall) => dim("y", 0) * dim("y", 1);
 /** The kernel of a function for the element type of one of its operands. */
@@ -155,7 +172,7 @@ const bindEmbed = (call: BoundCall) =>
   ])(call);
 
 /** How each operator of a graph becomes one kernel call. */
-export const kernelRules: Record<OperatorName, KernelRule> = {
+export const kernelRules: Record<StepOperator, KernelRule> = {
   embed: {
     bind: bindEmbed,
   },
@@ -165,19 +182,10 @@ export const kernelRules: Record<OperatorName, KernelRule> = {
   rms_norm: {
     bind: bind("rms_norm", ["y", "x", "weight"], (call) => [...rowsAndColumns(call), call.attribute("epsilon")]),
   },
-  linear: {
-    bind: (call) => bind(kernelOf("linear", call, "weight"), ["y", "x", "weight", "bias"], linearSizes)(call),
-    share: shareRows({ M: 5 }),
-  },
-  linear_q: {
-    share: shareRows({ scratch: 4, M: 6 }),
-    scratchBytes: (kernels, { dim }) => kernels.linear_q_scratch(dim("x", 0), dim("x", 1)),
-    bind: (call) =>
-      bind(kernelOf("linear", call, "weight"), ["y", "x", "weight", "bias"], () => [
-        call.scratchPtr,
-        ...linearSizes(call),
-      ])(call),
-  },
+  linear: { bind: bindLinear((call) => linearSizes(call)), share: shareRows({ M: 5, other: 9 }) },
+  gated_linear: { bind: bindLinear(gateSizes), share: shareRows({ M: 5, other: 9 }) },
+  linear_q: linearQ((call) => linearSizes(call)),
+  gated_linear_q: linearQ(gateSizes),
   gelu_mul: { bind: bind("gelu_mul", ["y", "gate", "x"], (call) => [count(call)]) },
   silu_mul: { bind: bind("silu_mul", ["y", "gate", "x"], (call) => [count(call)]) },
   causal_conv1d: { bind: bind("causal_conv1d", ["y", "x", "weight", "bias", "state"], rowsAndColumns) },
@@ -190,6 +198,16 @@ export const kernelRules: Record<OperatorName, KernelRule> = {
   },
   rg_lru: {
     bind: bind("rg_lru", ["y", "x", "input_gate", "recurrent_gate", "a_param", "pos", "state"], rowsAndColumns),
+  },
+  recurrence: {
+    scratchBytes: (_, { dim }) => 3 * dim("x", 0) * dim("input_weight", 1) * 4,
+    bind: (call) =>
+      bind("recurrence", ["y", ...stepSignatures.recurrence.inputs], ({ dim, scratchPtr }) => [
+        scratchPtr,
+        dim("y", 0),
+        dim("input_weight", 0),
+        dim("input_weight", 1),
+      ])(call),
   },
   local_attention: {
     scratchBytes: (kernels, sizes) =>
@@ -218,7 +236,7 @@ export const kernelRules: Record<OperatorName, KernelRule> = {
 };
 
 /** An attribute that the node's signature promises. */
-export function attributeOf(node: GraphNode, name: string): number {
+export function attributeOf(node: StepNode, name: string): number {
   const value = node.attributes[name];
   if (value === undefined) throw new GriffinError("invalid_graph", `Node "${node.name}": "${name}" is missing.`);
   return value;

@@ -1,15 +1,14 @@
 // Plan: a schedule with every tensor at a fixed address, for one number of tokens. It is data: `execute` runs it in any
 // slot, `griffin plan` prints it.
 import { GriffinError } from "../errors.ts";
-import { signatureOf } from "../model/functions.ts";
-import type { GraphNode } from "../model/graph.ts";
 import type { Rows } from "./demand.ts";
+import { stepSignatures, type StepNode } from "./fuse.ts";
 import { attributeOf, kernelRules, type BoundCall, type KernelCall, type Operand } from "./kernels.ts";
 import type { MemoryLayout } from "./memory.ts";
 import { bytesOf, rowCount, scratchOf, sized, type Schedule } from "./schedule.ts";
 
 export interface PlanStep extends KernelCall {
-  /** Name of the graph's node. */
+  /** Name of the graph's node, of several fused ones the last. */
   node: string;
   operands: readonly Operand[];
   /** The call dealt out for a team; nothing where one thread computes it alone. */
@@ -34,7 +33,7 @@ export function buildPlan(scheduled: Schedule, tokens: number, layout: MemoryLay
     throw new GriffinError("internal", `A pass of ${tokens} tokens does not fit the arena laid out for ${mostTokens}.`);
   }
   const steps = nodes.map((node): PlanStep => {
-    const { inputs, outputs } = signatureOf(node.operator);
+    const { inputs, outputs } = stepSignatures[node.operator];
     const at = (operand: string) => placeOperand(scheduled, tokens, layout, node, operand);
     const scratch = scheduled.offsets.get(scratchOf(node));
     const rule = kernelRules[node.operator];
@@ -60,11 +59,11 @@ function placeOperand(
   scheduled: Schedule,
   tokens: number,
   layout: MemoryLayout,
-  node: GraphNode,
+  node: StepNode,
   operand: string,
 ): Operand {
   const { graph, shapes, demand, states } = scheduled;
-  const { inputs, outputs, rowWise } = signatureOf(node.operator);
+  const { inputs, outputs, rowWise } = stepSignatures[node.operator];
   const input = inputs.indexOf(operand);
   const name = (input >= 0 ? node.inputs[input] : node.outputs[outputs.indexOf(operand)]) ?? "";
   const rows = rowWise ? rowCount(demand.get(node.outputs[0] ?? ""), tokens) : tokens;

@@ -1,17 +1,18 @@
 // Schedule: what a graph has to run for some rows of logits, and an arena in which that fits. Made once for the most
 // tokens a pass may read; a pass of fewer uses the same places, so no pass can need more than was laid out.
-import { outputShapes, signatureOf, type Shape } from "../model/functions.ts";
-import type { Graph, GraphNode } from "../model/graph.ts";
+import { outputShapes, type Shape } from "../model/functions.ts";
+import type { Graph } from "../model/graph.ts";
 import { aligned, placeLifetimes, type Lifetime } from "./arena.ts";
 import { demandedRows, type Rows } from "./demand.ts";
+import { fuse, stepSignatures, type StepNode } from "./fuse.ts";
 import { attributeOf, kernelRules, type Kernels } from "./kernels.ts";
 
 export interface Schedule {
   graph: Graph;
   logits: Rows;
   mostTokens: number;
-  /** The calls to make, in order: those of the graph that somebody needs. */
-  nodes: readonly GraphNode[];
+  /** The calls to make, in order: those of the graph that somebody needs, some fused. */
+  nodes: readonly StepNode[];
   /** Of every value, T symbolic. */
   shapes: ReadonlyMap<string, Shape>;
   demand: ReadonlyMap<string, Rows>;
@@ -29,7 +30,7 @@ export interface Schedule {
 const elementBytes = 4;
 
 /** The name under which a node's scratch lies in the arena. */
-export const scratchOf = (node: GraphNode) => `${node.outputs[0]}.scratch`;
+export const scratchOf = (node: StepNode) => `${node.outputs[0]}.scratch`;
 
 /** How many rows that is in a pass of `tokens` tokens. */
 export const rowCount = (rows: Rows | undefined, tokens: number) => (rows === "all" ? tokens : rows === "last" ? 1 : 0);
@@ -50,7 +51,7 @@ export function schedule(
   shares = 1,
 ): Schedule {
   const demand = demandedRows(graph, logits);
-  const nodes = graph.nodes.filter((node) => node.outputs.some((name) => rowCount(demand.get(name), 1) > 0));
+  const nodes = fuse(graph.nodes.filter((node) => node.outputs.some((name) => rowCount(demand.get(name), 1) > 0)));
   const shapes = inferShapes(graph, nodes);
   const states = stateValues(nodes);
   const sizeOf = (name: string) => bytesOf(sized(shapes.get(name) ?? [], rowCount(demand.get(name), mostTokens)));
@@ -70,7 +71,7 @@ export function schedule(
     lifetimes.set(name, { name, bytes: mostTokens * elementBytes, from: -1, to: lastUse.get(name) ?? -1 });
   }
   nodes.forEach((node, step) => {
-    const { inputs, inPlace } = signatureOf(node.operator);
+    const { inputs, inPlace } = stepSignatures[node.operator];
     const victim = inPlace === undefined ? undefined : node.inputs[inputs.indexOf(inPlace)];
     for (const [i, name] of node.outputs.entries()) {
       if (states.has(name) || rowCount(demand.get(name), 1) === 0) continue;
@@ -112,11 +113,11 @@ export function schedule(
   };
 }
 
-function inferShapes(graph: Graph, nodes: readonly GraphNode[]): Map<string, Shape> {
+function inferShapes(graph: Graph, nodes: readonly StepNode[]): Map<string, Shape> {
   const shapes = new Map<string, Shape>([...graph.initializers].map(([name, { shape }]) => [name, shape]));
   for (const { name, shape } of graph.inputs) shapes.set(name, shape);
   for (const node of nodes) {
-    const signature = signatureOf(node.operator);
+    const signature = stepSignatures[node.operator];
     const inputs = signature.inputs.map((_, i) => shapes.get(node.inputs[i] ?? ""));
     const outputs = outputShapes(signature, inputs, `Node "${node.name}"`);
     outputs.forEach((shape, i) => shapes.set(node.outputs[i] ?? "", shape));
@@ -124,10 +125,10 @@ function inferShapes(graph: Graph, nodes: readonly GraphNode[]): Map<string, Sha
   return shapes;
 }
 
-function stateValues(nodes: readonly GraphNode[]): Map<string, string> {
+function stateValues(nodes: readonly StepNode[]): Map<string, string> {
   const states = new Map<string, string>();
   for (const node of nodes) {
-    const signature = signatureOf(node.operator);
+    const signature = stepSignatures[node.operator];
     for (const [output, input] of Object.entries(signature.state ?? {})) {
       const before = node.inputs[signature.inputs.indexOf(input)] ?? "";
       states.set(before, before);

@@ -40,6 +40,7 @@ export type KernelName =
   | "pack_i8"
   | "pack_scales_i4"
   | "pack_scales_i8"
+  | "recurrence"
   | "rg_lru"
   | "rms_norm"
   | "rope_angles"

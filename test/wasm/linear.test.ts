@@ -71,6 +71,33 @@ describe.each(dtypes)("linear_%s", (dtype) => {
     }
   });
 
+  it("gates what it is told to with the bits of gelu_mul and silu_mul, in place or not", () => {
+    for (const [K, M] of [...shapes, [2560, 33]] as const) {
+      for (const T of [1, 3, 6]) {
+        const { x, weight, bias } = call(T, K, M, dtype);
+        const operands = new Operands();
+        const packed = panels(operands, weight, M, K, dtype).ptr;
+        const [xPtr, biasPtr] = [operands.input(x).ptr, operands.input(bias!).ptr];
+        const other = random(T * M, 8);
+        const [otherPtr, y] = [operands.input(other).ptr, operands.output(T * M)];
+        const inPlace = [1, 2].map(() => operands.inOut(other));
+        const apart = [1, 2].map(() => operands.output(T * M));
+        for (const [i, gate] of (["gelu_mul", "silu_mul"] as const).entries()) {
+          const [want, same] = [apart[i]!, inPlace[i]!];
+          const run = (to: number, ...rest: number[]) =>
+            kernels[`linear_${dtype}`](to, xPtr, packed, biasPtr, T, M, K, M, ...rest);
+          run(want.ptr);
+          kernels[gate](want.ptr, want.ptr, otherPtr, T * M);
+          run(y.ptr, i + 1, otherPtr);
+          run(same.ptr, i + 1, same.ptr);
+          expectSameBits(y.f32(), want.f32());
+          expectSameBits(same.f32(), want.f32());
+        }
+        operands.check();
+      }
+    }
+  });
+
   it("gives a token the same bits alone and among 64", () => {
     for (const [K, M] of [...shapes, [2560, 100], [100, 2560]] as const) {
       const operands = call(64, K, M, dtype);

@@ -54,7 +54,12 @@ const call = (T: number, K: number, M: number, type: Type, withBias = true): Cal
 });
 
 /** Runs all tokens in calls of at most `atOnce`. */
-function linear({ T, x, weight, bias }: Call, build: keyof typeof builds, atOnce: number): Float32Array {
+function linear(
+  { T, x, weight, bias }: Call,
+  build: keyof typeof builds,
+  atOnce: number,
+  gate?: { activation: number; other: Float32Array<ArrayBuffer> },
+): Float32Array {
   const kernels = builds[build];
   const { M, K, type } = weight;
   const operands = new Operands(kernels);
@@ -62,10 +67,12 @@ function linear({ T, x, weight, bias }: Call, build: keyof typeof builds, atOnce
   const input = operands.input(x);
   const biasPtr = bias === undefined ? 0 : operands.input(bias).ptr;
   const scratch = operands.inOut(new Uint8Array(kernels.linear_q_scratch(atOnce, K)).fill(0xff));
+  const otherPtr = gate === undefined ? 0 : operands.input(gate.other).ptr;
   const y = operands.output(T * M);
   for (let t = 0; t < T; t += atOnce) {
-    const [yPtr, xPtr] = [y.ptr + t * M * 4, input.ptr + t * K * 4];
-    kernels[`linear_${type}`](yPtr, xPtr, packed.ptr, biasPtr, scratch.ptr, Math.min(atOnce, T - t), M, K, M);
+    const [yPtr, xPtr, gated] = [y.ptr + t * M * 4, input.ptr + t * K * 4, otherPtr + t * M * 4];
+    const axes = [Math.min(atOnce, T - t), M, K, M];
+    kernels[`linear_${type}`](yPtr, xPtr, packed.ptr, biasPtr, scratch.ptr, ...axes, gate?.activation ?? 0, gated);
   }
   operands.check();
   return y.f32();
@@ -83,6 +90,23 @@ describe.each(cases)("linear_%s, %s build", (type, build) => {
         const rounded = reference.round_rows(x, { T, K });
         const want = reference.linear(rounded, weight.values, bias, { T, K, M });
         expectClose(`linear_${type}`, linear({ T, x, weight, bias }, build, T), want);
+      }
+    }
+  });
+
+  it("gates what it is told to with the bits of gelu_mul and silu_mul", () => {
+    for (const [K, M] of ([...shapes.slice(0, 40), [96, 17], [64, 130]] as const).filter(fits(type))) {
+      for (const T of [1, 5]) {
+        const given = call(T, K, M, type);
+        const other = random(T * M, 9);
+        const plain = linear(given, build, T);
+        for (const [i, gate] of (["gelu_mul", "silu_mul"] as const).entries()) {
+          const operands = new Operands(builds[build]);
+          const [from, otherPtr, want] = [operands.input(plain).ptr, operands.input(other).ptr, operands.output(T * M)];
+          builds[build][gate](want.ptr, from, otherPtr, T * M);
+          const expected = want.f32();
+          expectSameBits(linear(given, build, T, { activation: i + 1, other }), expected);
+        }
       }
     }
   });
