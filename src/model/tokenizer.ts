@@ -52,6 +52,7 @@ export class Tokenizer {
   readonly size: number;
   readonly #ids: ReadonlyMap<string, number>;
   readonly #text: HuggingFaceTokenizer;
+  readonly #cuts: Cuts | null;
   /** Id → UTF-8 of what it decodes to. */
   readonly #bytes: readonly (Uint8Array | undefined)[];
 
@@ -67,11 +68,18 @@ export class Tokenizer {
     this.#bytes = decodedBytes(json, this.#ids, this.controlTokenIds);
     this.size = this.#bytes.length;
     this.#text = textOnly(json, vocab, this.controlTokenIds);
+    this.#cuts = cutsOf(json, vocab);
   }
 
   /** Ids of a text in which nothing is a control token, whatever it spells. Lone surrogates become U+FFFD. */
   encodeText(text: string): number[] {
-    const { ids } = this.#text.encode(text.toWellFormed(), { add_special_tokens: false });
+    const known = new Map<string, number[]>();
+    const ids: number[] = [];
+    for (const word of wordsOf(text.toWellFormed(), this.#cuts)) {
+      let of = known.get(word);
+      if (of === undefined) known.set(word, (of = this.#text.encode(word, { add_special_tokens: false }).ids));
+      for (const tokenId of of) ids.push(tokenId);
+    }
     // The library keeps thousands of texts it has seen; users' words must not outlive their request.
     if (this.#text.model instanceof BPE) this.#text.model.clear_cache();
     return ids;
@@ -181,6 +189,49 @@ function textOnly(
   }
 }
 
+/** Where a text may be cut so that it has the same ids as whole. That takes time in proportion to its different words. */
+interface Cuts {
+  /** Characters that some token has before a space. Between any other and a space no merge can join two tokens. */
+  joined: ReadonlySet<string>;
+  /** Added tokens with spaces in them: the library takes what stands alone for them, at an end or beside another one. */
+  alone: readonly string[];
+}
+
+/** null where the file has steps that do not allow to know. */
+function cutsOf(json: TokenizerJson, vocab: ReadonlyMap<string, number>): Cuts | null {
+  const { normalizer, pre_tokenizer: splitter, model, added_tokens: added } = json;
+  const replaced = normalizer?.type === "Replace" ? replaceStep.safeParse(normalizer).data : undefined;
+  const isPlain = replaced?.pattern.String === " " && replaced.content === spaceMark && model["ignore_merges"] !== true;
+  // After that normalizer there is no space for the splitter to find.
+  const splits = splitter && !(splitter.type === "Split" && splitStep.safeParse(splitter).data?.pattern.String === " ");
+  const reaches = added.some((token) => ["lstrip", "rstrip", "single_word"].some((flag) => token[flag] === true));
+  if (!isPlain || splits || reaches) return null;
+  const alone = added
+    .map(({ content }) => content.replaceAll(" ", spaceMark))
+    .filter((each) => each.includes(spaceMark));
+  const tokens = [...vocab.keys(), ...alone];
+  const joined = tokens.flatMap((content) => [...content].filter((_, i, all) => all[i + 1] === spaceMark));
+  return { joined: new Set(joined), alone };
+}
+
+/** A text cut before its spaces, wherever that changes nothing. */
+function wordsOf(text: string, cuts: Cuts | null): string[] {
+  if (cuts === null) return [text];
+  const { joined, alone } = cuts;
+  const marked = alone.length > 0 ? text.replaceAll(" ", spaceMark) : "";
+  const words: string[] = [];
+  let start = 0;
+  for (let at = text.indexOf(" ", 1); at >= 0; at = text.indexOf(" ", at + 1)) {
+    const isPair = at > 1 && /[\udc00-\udfff]/.test(text.charAt(at - 1));
+    const before = text.slice(at - (isPair ? 2 : 1), at);
+    if (joined.has(before === " " ? spaceMark : before)) continue;
+    if (alone.some((each) => marked.startsWith(each, at) || marked.endsWith(each, at))) continue;
+    words.push(text.slice(start, at));
+    start = at;
+  }
+  return [...words, text.slice(start)];
+}
+
 /** What every id decodes to, by the steps of the file's decoder: replacements and byte fallback, joined without spaces. */
 function decodedBytes(
   json: TokenizerJson,
@@ -202,6 +253,9 @@ function decodedBytes(
   return bytes;
 }
 
+/** What stands for a space in tokens. */
+const spaceMark = "▁";
+const splitStep = z.object({ pattern: z.object({ String: z.string() }) });
 const replaceStep = z.object({ pattern: z.object({ String: z.string().min(1) }), content: z.string() });
 
 function replacementsOf(decoder: TokenizerJson["decoder"]): [from: string, to: string][] {

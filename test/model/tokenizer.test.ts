@@ -74,6 +74,50 @@ describe("encodeText", () => {
     ]);
   });
 
+  it.each(["pocket", "Gemma's layout"] as const)(
+    "has the ids of the text encoded at once, wherever it is cut: %s",
+    (name) => {
+      const json = name === "pocket" ? pocketJson : gemmaTokenizer();
+      // With another step in front, which changes nothing, it cannot be known where to cut.
+      const whole = new Tokenizer({
+        ...(json as object),
+        normalizer: { type: "Sequence", normalizers: [(json as { normalizer: unknown }).normalizer] },
+      });
+      const words = fc.constantFrom(
+        "hello",
+        "world",
+        " ",
+        "  ",
+        "▁",
+        "▁▁",
+        "he",
+        "llo.",
+        "\u{1f98a}",
+        "\n",
+        "\n ",
+        "</h1>",
+        "The",
+      );
+      const text = fc.array(fc.oneof(words, fc.string({ unit: "binary" }))).map((parts) => parts.join(""));
+      fc.assert(
+        fc.property(fc.oneof(text, texts), (each) => {
+          expect(both[name].encodeText(each)).toEqual(whole.encodeText(each));
+        }),
+        { numRuns: 1_000 },
+      );
+    },
+  );
+
+  it("is not cut where a token reaches over a space", () => {
+    const json = gemmaTokenizer();
+    const id = Object.keys(json.model.vocab).length;
+    const joined = { ...json.model.vocab, "lo▁": id, "lo▁w": id + 1 };
+    const model = { ...json.model, vocab: joined, merges: [...json.model.merges, "lo ▁", "lo▁ w"] };
+    const ids = new Tokenizer({ ...json, model }).encodeText("lo world");
+    const whole = new HuggingFaceTokenizer({ ...json, model } as never, {});
+    expect(ids).toEqual(whole.encode("lo world", { add_special_tokens: false }).ids);
+  });
+
   it("keeps plain added tokens: newlines, runs of them and HTML tags", () => {
     const ids = (contents: string[]) => contents.map((content) => gemma.idOf(content));
     expect(gemma.encodeText("hello\n\n\n\n</h1><table> world")).toEqual(
