@@ -24,6 +24,11 @@ export const errorCodes = [
 
 export type ErrorCode = (typeof errorCodes)[number];
 
+const passing: ReadonlySet<ErrorCode> = new Set(["conversation_busy", "internal", "io_failed", "overloaded"]);
+
+/** Whether the same request may succeed when it comes again. */
+export const isPassing = (code: ErrorCode): boolean => passing.has(code);
+
 /** Any failure this project raises on purpose. Across isolates compare `code`, never `instanceof`. */
 export class GriffinError extends Error {
   override readonly name = "GriffinError";

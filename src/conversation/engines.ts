@@ -52,9 +52,10 @@ export async function engineOf(model: string, env: Env): Promise<EdgeEngine> {
 
 function assetOpener(path: string, env: Env): OpenFile {
   return async (name) => {
-    const { ok, body } = await env.ASSETS.fetch(`https://assets.invalid/${path}/${name}`);
-    if (!ok || body === null) throw new GriffinError("not_found", `There is no static asset ${path}/${name}.`);
-    return body;
+    const { status, body } = await env.ASSETS.fetch(`https://assets.invalid/${path}/${name}`);
+    if (status === 200 && body !== null) return body;
+    if (status === 404) throw missing(`There is no static asset ${path}/${name}.`);
+    throw new GriffinError("io_failed", `The static asset ${path}/${name} cannot be read: status ${status}.`);
   };
 }
 
@@ -62,13 +63,18 @@ function bucketOpener(path: string, env: Env): OpenFile {
   return async (name) => {
     const bucket = env.MODELS_BUCKET;
     if (bucket === undefined) {
-      throw new GriffinError("not_found", `The model at ${path} lies in R2, but no bucket is bound as MODELS_BUCKET.`);
+      throw missing(`The model at ${path} lies in R2, but no bucket is bound as MODELS_BUCKET.`);
     }
-    const object = await bucket.get(`${path}/${name}`);
-    if (object === null) throw new GriffinError("not_found", `There is no R2 object ${path}/${name}.`);
+    const object = await bucket.get(`${path}/${name}`).catch((cause: unknown) => {
+      throw new GriffinError("io_failed", `The R2 object ${path}/${name} cannot be read.`, { cause });
+    });
+    if (object === null) throw missing(`There is no R2 object ${path}/${name}.`);
     return object.body;
   };
 }
+
+/** A fault of whoever configured the model, not of whoever asked for it: not `not_found`. */
+const missing = (message: string) => new GriffinError("invalid_config", message);
 
 const defaultModels: Record<string, Location> = { pocket: { source: "assets", path: "models/pocket" } };
 

@@ -77,7 +77,7 @@ export interface TurnUsage {
   /** Of these, not computed again: they were in the restored state. */
   cachedTokens: number;
   completionTokens: number;
-  /** Tokens that ran through the model for this turn, in every attempt of this process. The engine's own count. */
+  /** Tokens that ran through the model in the attempt that ended the turn. The engine's own count. */
   computedTokens: number;
 }
 

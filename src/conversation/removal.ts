@@ -3,8 +3,12 @@ import type { Database } from "./database.ts";
 import { deleteLog } from "./log.ts";
 import { deletePrefix } from "./prefixes.ts";
 
-export function hasChildren(db: Database, turn: number): boolean {
-  return db.read("SELECT 1 FROM turns WHERE parent = ? LIMIT 1", turn).length > 0;
+/** Whether a turn needs those before it: it runs, or it has a state to go on from. */
+const needsPast = "(status = 'in_progress' OR end_position IS NOT NULL)";
+
+/** Whether a turn is needed by one that goes on from it. */
+export function isNeeded(db: Database, turn: number): boolean {
+  return db.read(`SELECT 1 FROM turns WHERE parent = ? AND ${needsPast} LIMIT 1`, turn).length > 0;
 }
 
 /** Deletes rows, parts and logs of turns; their snapshots must be gone. Their numbers are not used again. */
@@ -25,7 +29,7 @@ export function deleteTurns(db: Database, turns: readonly number[]): void {
 export function findLeftovers(db: Database): number[] {
   const query = `
     WITH RECURSIVE needed (turn) AS (
-      SELECT turn FROM turns WHERE NOT removed
+      SELECT turn FROM turns WHERE NOT removed AND ${needsPast}
       UNION SELECT head FROM branches WHERE head IS NOT NULL
       UNION SELECT parent FROM turns JOIN needed USING (turn) WHERE parent IS NOT NULL
     )
@@ -54,6 +58,7 @@ export function findTurnsOfBranchAlone(db: Database, branch: number): number[] {
     WITH RECURSIVE
       others (turn) AS (
         SELECT head FROM branches WHERE branch <> ?1 AND head IS NOT NULL
+        UNION SELECT turns.turn FROM branches JOIN turns USING (branch) WHERE branch <> ?1
         UNION SELECT parent FROM turns JOIN others USING (turn) WHERE parent IS NOT NULL
       ),
       path (turn) AS (

@@ -1,6 +1,7 @@
 // The stream of a turn that is over, made again from what was kept: the same events that came while it ran.
 import type { EdgeEngine } from "../engine/edge.ts";
 import { createSpelling } from "../engine/spelling.ts";
+import { GriffinError, isPassing } from "../errors.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { eventLines, mostEventsAPiece } from "./event-lines.ts";
@@ -13,7 +14,7 @@ import { startedEvent, viewOf } from "./view.ts";
 
 /** The events of a finished turn, spelt again from its tokens, as NDJSON. */
 export async function replay(store: Store, row: TurnRow, env: Env): Promise<ReadableStream<Uint8Array>> {
-  const engine = row.endPosition === null ? null : await engineOf(row.options.model, env).catch(() => null);
+  const engine = row.endPosition === null ? null : await engineOf(row.options.model, env).catch(orNoEngine);
   const events = eventsAgain(store, row, engine);
   return eventLines({
     next() {
@@ -26,6 +27,12 @@ export async function replay(store: Store, row: TurnRow, env: Env): Promise<Read
       return piece;
     },
   });
+}
+
+/** Without the engine there is the text at least; but what passes is worth another request. */
+function orNoEngine(error: unknown): null {
+  if (error instanceof GriffinError && isPassing(error.code)) throw error;
+  return null;
 }
 
 function* eventsAgain(store: Store, row: TurnRow, engine: EdgeEngine | null): Generator<TurnEvent> {

@@ -25,6 +25,8 @@ export interface TurnHost {
 
 /** A turn that was interrupted more often fails: it may be what interrupts. */
 const mostAttempts = 4;
+/** So long after the model's files could not be read, they are asked for again. */
+const reloadAfterMs = 1_000;
 /** Tokens are logged when this much time has passed since the last time, or this many have come. */
 const logEveryMs = 300;
 const logEveryTokens = 256;
@@ -62,12 +64,13 @@ function orNull<T>(ask: () => T): T | null {
 }
 
 /**
- * The text held back at the end; undefined when the turn has to be run again, because the engine broke under it, or
- * others use the memory it needs: an accepted turn waits for it.
+ * The text held back at the end; undefined when the turn has to be run again, because the engine broke under it or
+ * does not come: an accepted turn waits for it.
  */
 async function attempt(host: TurnHost, live: LiveTurn): Promise<string | undefined> {
   const { store, env } = host;
-  if (store.beginAttempt(live.turn) > mostAttempts) {
+  const attempts = store.beginAttempt(live.turn);
+  if (attempts > mostAttempts) {
     throw new GriffinError("internal", `The turn was interrupted ${mostAttempts} times.`);
   }
   const row = turnRow(store, live.turn);
@@ -76,11 +79,14 @@ async function attempt(host: TurnHost, live: LiveTurn): Promise<string | undefin
     engine = await orCancelled(engineOf(row.options.model, env), live.cancel.signal);
     return await generate(host, live, row, engine);
   } catch (error) {
-    const isOverloaded = error instanceof GriffinError && error.code === "overloaded";
-    if (!engine?.isBroken && !isOverloaded) throw error;
+    const { code, cause } = error instanceof GriffinError ? error : {};
+    if (engine === undefined && code === "io_failed" && attempts < mostAttempts) {
+      await new Promise((resolve) => void setTimeout(resolve, reloadAfterMs));
+      return undefined;
+    }
+    if (!engine?.isBroken && code !== "overloaded") throw error;
     // Only the turn in which a kernel trapped may have made it trap.
-    const isTrapped = error instanceof GriffinError && error.cause instanceof WebAssembly.RuntimeError;
-    if (!isTrapped) store.takeBackAttempt(live.turn);
+    if (!(cause instanceof WebAssembly.RuntimeError)) store.takeBackAttempt(live.turn);
     return undefined;
   }
 }

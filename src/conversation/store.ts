@@ -213,7 +213,7 @@ export class Store {
     this.#db.transaction(() => {
       const parent = turns.readStep(this.#db, turn)?.parent ?? null;
       branches.moveHeads(this.#db, turn, turns.nearestKept(this.#db, parent));
-      if (!removal.hasChildren(this.#db, turn)) return this.#delete([turn]);
+      if (!removal.isNeeded(this.#db, turn)) return this.#delete([turn]);
       turns.emptyTurn(this.#db, turn);
       snapshots.deleteSnapshots(this.#db, [turn]);
     });

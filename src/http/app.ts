@@ -40,7 +40,8 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     "/v1/*",
     bodyLimit({
       maxSize: bodyLimitBytes,
-      onError: () => errorResponse(new GriffinError("body_too_large", `A body may have ${bodyLimitBytes} bytes.`)),
+      onError: () =>
+        errorResponse(new GriffinError("body_too_large", `A body may have at most ${bodyLimitBytes} bytes.`)),
     }),
   );
 

@@ -1,6 +1,6 @@
 // Errors on the wire: {"error": {message, type, param, code}} as OpenAI's clients expect, and the status of every code.
 // Faults of ours say nothing of their cause: a message may quote what was being read.
-import { errorCodes, GriffinError, type ErrorCode } from "../errors.ts";
+import { errorCodes, GriffinError, isPassing, type ErrorCode } from "../errors.ts";
 
 /** HTTP status of every code. */
 export const statusOf = {
@@ -23,9 +23,6 @@ export const statusOf = {
   overloaded: 503,
   unsupported: 400,
 } as const satisfies Record<ErrorCode, number>;
-
-/** Codes of failures that may be gone when the same request comes again. */
-const passing: ReadonlySet<ErrorCode> = new Set(["conversation_busy", "internal", "overloaded"]);
 
 /** What an error says of the request, as its `cause`. */
 interface Blame {
@@ -74,7 +71,7 @@ export function errorResponse(error: unknown, headers: Record<string, string> = 
     { error: wireError(error) },
     {
       status: status ?? statusOf[code],
-      headers: { ...(!passing.has(code) && { "x-should-retry": "false" }), ...headers },
+      headers: { ...(!isPassing(code) && { "x-should-retry": "false" }), ...headers },
     },
   );
 }

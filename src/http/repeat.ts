@@ -1,7 +1,8 @@
 // Repeated requests. Clients send a request again when no answer came; the turn must not be there twice.
 // `Idempotency-Key` says which requests are one; with another body it is an error. openai's clients send none, but count
 // their attempts in `x-stainless-retry-count`: an attempt after the first looks for the latest turn that the same
-// request began. Without either, equal requests are two turns.
+// request began in the object it names; a first response names none, so only a key finds that again. Without either,
+// equal requests are two turns.
 import type { HonoRequest } from "hono";
 import type { Env } from "../conversation/env.ts";
 import { rememberedMs } from "../conversation/protocol.ts";

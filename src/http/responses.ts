@@ -203,14 +203,16 @@ function parseOr(kind: IdKind, text: string, unknown: () => Error) {
   }
 }
 
-/** The response's events after a number. */
+const isLast = (type: string) => /^(response\.(completed|incomplete|failed)|error)$/.test(type);
+
+/** The response's events after a number, and its last one. */
 function streamed(context: Context<AppEnv>, object: string, turn: TurnReader, startingAfter = -1): Response {
   async function* messages() {
     let last = "";
     for await (const event of responseEvents(turn.events, object, context.var.log.breakOff)) {
       last = event.type;
-      // A failed turn has no text to read again, so its end may come earlier than the reader had got.
-      const isNew = event.sequence_number > startingAfter || last === "response.failed" || last === "error";
+      // Read again, a turn may have fewer events than the reader had got: its end, which has the whole text, always comes.
+      const isNew = event.sequence_number > startingAfter || isLast(last);
       if (isNew) yield encodeMessage(event, event.type);
     }
     if (last !== "error") yield doneMessage;

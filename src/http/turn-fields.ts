@@ -72,7 +72,7 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     );
   }
   return {
-    model: knownModel(request.model ?? "pocket", modelIds),
+    model: knownModel(request.model ?? modelIds[0] ?? "", modelIds),
     maxTokens: limit ?? defaultMaxTokens,
     stop: request.stop ?? [],
     temperature: request.temperature ?? 1,

@@ -23,7 +23,8 @@ export interface ChatMessage {
 /**
  * Ids that append messages to a conversation, ready for the model's reply. `lastTokenId` is the last token that the
  * conversation's state has read; null begins one. A reply that was cut short is closed first. System texts go in front
- * of the next user's text.
+ * of the next user's text, or by themselves where a reply comes next: so a conversation has the same ids whether it is
+ * rendered at once or reply by reply.
  */
 export function renderPrompt(
   messages: readonly ChatMessage[],
@@ -45,18 +46,23 @@ interface Turn {
 function turnsOf(messages: readonly ChatMessage[]): Turn[] {
   const turns: Turn[] = [];
   const system: string[] = [];
+  const endSystem = () => {
+    if (system.length > 0) turns.push({ role: "user", text: system.splice(0).join("\n\n") });
+  };
   for (const { role, content } of messages) {
     if (role === "system" || role === "developer") system.push(content);
     else if (role === "user") turns.push({ role, text: [...system.splice(0), content].join("\n\n") });
-    else if (role === "model" || role === "assistant") turns.push({ role: "model", text: content });
-    else {
+    else if (role === "model" || role === "assistant") {
+      endSystem();
+      turns.push({ role: "model", text: content });
+    } else {
       throw new GriffinError(
         "invalid_argument",
         `A message's role must be one of ${chatRoles.join(", ")}; got ${JSON.stringify(role)}.`,
       );
     }
   }
-  if (system.length > 0) turns.push({ role: "user", text: system.join("\n\n") });
+  endSystem();
   if (turns.length === 0) throw new GriffinError("invalid_argument", "A prompt needs at least one message, got none.");
   return turns;
 }

@@ -231,9 +231,10 @@ describe("responses", () => {
       }
     }
     expect(await resumed).toEqual(events.slice(5));
-    for (const after of [0, 20, events.length - 2, events.length - 1]) {
+    for (const after of [0, 20, events.length - 2, events.length - 1, 10_000]) {
       const rest = await collect(await client.responses.retrieve(id, { stream: true, starting_after: after }));
-      expect(rest).toEqual(events.slice(after + 1));
+      // The last event always comes: nobody waits for it in vain.
+      expect(rest).toEqual(events.slice(Math.min(after + 1, events.length - 1)));
     }
   });
 

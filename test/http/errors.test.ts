@@ -45,7 +45,12 @@ describe("an error on the wire", () => {
   it("tells clients to try again only where that may help", () => {
     const isFinal = (code: (typeof errorCodes)[number]) =>
       errorResponse(new GriffinError(code, "")).headers.get("x-should-retry") === "false";
-    expect(errorCodes.filter((code) => !isFinal(code))).toEqual(["conversation_busy", "internal", "overloaded"]);
+    expect(errorCodes.filter((code) => !isFinal(code))).toEqual([
+      "conversation_busy",
+      "internal",
+      "io_failed",
+      "overloaded",
+    ]);
   });
 });
 

@@ -239,6 +239,7 @@ describe("a turn's options", () => {
   });
 
   it("name a model that is there", () => {
+    expect(turnOptions({}, { ...rest, modelIds: ["first", "second"] }).model).toBe("first");
     expect(fault(() => turnOptions({ model: "SECRET" }, rest))).toEqual({ code: "model_not_found", param: "model" });
   });
 });

@@ -54,6 +54,18 @@ describe("renderPrompt", () => {
     );
   });
 
+  it("renders a conversation at once as it is rendered reply by reply, wherever system texts stand", () => {
+    const said: ChatMessage[] = [
+      { role: "user", content: "hi" },
+      { role: "system", content: "Be kind." },
+      { role: "model", content: "hello" },
+      { role: "developer", content: "Be short." },
+      { role: "user", content: "bye" },
+    ];
+    const second = renderPrompt(said.slice(3), pocket, chat, end);
+    expect(render(said)).toEqual([...render(said.slice(0, 2)), ...text("hello"), end, ...second]);
+  });
+
   it("lets a conversation begin with a system text alone", () => {
     expect(render([{ role: "system", content: "Begin." }])).toEqual(render([{ role: "user", content: "Begin." }]));
   });

@@ -13,6 +13,8 @@ import { engineOf } from "../../src/conversation/engines.ts";
 import type { TurnEvent, TurnView } from "../../src/conversation/protocol.ts";
 import { packTokens } from "../../src/conversation/parts.ts";
 import { identityOf } from "../../src/conversation/recall.ts";
+import { LiveTurn } from "../../src/conversation/live-turn.ts";
+import { runTurn } from "../../src/conversation/run-turn.ts";
 import { openStore } from "../../src/conversation/store.ts";
 import type { GriffinError } from "../../src/errors.ts";
 import { eventsOf, finalView, say, stubOf, textOf, turn } from "./turns.ts";
@@ -260,6 +262,26 @@ describe("a turn", () => {
     }
   });
 
+  it("waits for a model whose files cannot be read for a while", async () => {
+    const name = "waits for files";
+    await stubOf(name).create({});
+    let failures = 0;
+    const view = await runInDurableObject(objectOf(name), async (_, { storage }) => {
+      const store = openStore(storage);
+      const { messages, options, metadata } = say("What is 7 plus 5?", { options: { model: "flaky" } });
+      const request = { messages, options, metadata, repeatKey: null, endsWithClient: false };
+      const running = store.insertTurn({ ...request, parent: null, branch: 0, nowMs: Date.now() });
+      const fetch = async (url: string | Request) =>
+        failures++ < 2 ? new Response("busy", { status: 503 }) : env.ASSETS.fetch(url);
+      const MODELS = JSON.stringify({ flaky: { source: "assets", path: "pocket" } });
+      const host = { store, env: { ...env, ASSETS: { fetch }, MODELS }, now: Date.now, keepsPrefixes: false };
+      await runTurn({ ...host, ended: () => undefined }, new LiveTurn(running, false));
+      return store.turn(running);
+    });
+    expect(view).toMatchObject({ status: "completed", text: expect.stringMatching(/12/) });
+    expect(failures).toBeGreaterThan(2);
+  });
+
   it("goes on after its log lost a part, and logs what comes", async () => {
     const options = { ...endless, seed: "3", maxTokens: 3_000 };
     const [whole] = await sayAll("log whole", ["Tell me a story."], options);
@@ -333,8 +355,8 @@ describe("a turn", () => {
 
   it.each([
     ["a model that is not configured", { options: { model: "nope" } }, "model_not_found"],
-    ["a model whose files are missing", { options: { model: "missing" } }, "not_found"],
-    ["a model that is not in the bucket", { options: { model: "lost" } }, "not_found"],
+    ["a model whose files are missing", { options: { model: "missing" } }, "invalid_config"],
+    ["a model that is not in the bucket", { options: { model: "lost" } }, "invalid_config"],
     ["no message", { messages: [] }, "invalid_argument"],
     [
       "a bias for a token that does not exist",
@@ -424,6 +446,20 @@ describe("deleting while a reply runs", () => {
     });
     expect(await refusal("deletes beside", (object) => object.view(own.turn))).toBe("not_found");
     expect((await expectFinal("deletes beside", other.turn)).status).toBe("incomplete");
+  });
+
+  it("leaves a reply alone that runs on a fork whose head was deleted", async () => {
+    const name = "runs behind a deleted head";
+    const stub = stubOf(name);
+    await stub.create({});
+    await turn(stub, say("Hello!"));
+    const head = await turn(stub, say("My name is Ada."));
+    const place = { kind: "branch", branch: (await stub.fork(0)).branch } as const;
+    const running = await stub.begin(say("Tell me a story.", { place, options: long }));
+    await stub.remove(head.turn);
+    await stub.removeBranch(0);
+    expect((await expectFinal(name, running.turn)).status).toBe("incomplete");
+    expect((await stub.branch(place.branch)).head).toBe(running.turn);
   });
 
   it("ends every reply that goes with it, also those that begin meanwhile, and nobody waits for ever", async () => {

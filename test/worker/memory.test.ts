@@ -52,7 +52,7 @@ describe("the engine of an isolate", () => {
     await runInDurableObject(objectOf("far"), async () => {
       const unbound = { ...env, MODELS_BUCKET: undefined };
       await expect(engineOf("lost", unbound)).rejects.toMatchObject({
-        code: "not_found",
+        code: "invalid_config",
         message: expect.stringMatching(/MODELS_BUCKET/),
       });
     });

@@ -310,6 +310,22 @@ describe("removing", () => {
     });
   });
 
+  it("a turn keeps nothing of it for turns that failed, or were cancelled before they had a state", async () => {
+    await withStore((store) => {
+      const first = finished(store, null);
+      const second = finished(store, first);
+      const failed = begin(store, second, null);
+      store.fail(failed, { code: "cancelled", message: "" }, 30);
+      store.removeTurn(first);
+      expect(store.promptTokens(first)).toEqual([5, 6]);
+      store.removeTurn(second);
+      expect([store.step(first), store.step(second)]).toEqual([null, null]);
+      expect(store.turn(failed)?.status).toBe("cancelled");
+      store.removeTurn(failed);
+      expect(store.counts().turns).toBe(0);
+    });
+  });
+
   it("thousands of turns in a row takes no longer for each than a few", async () => {
     await withStore((store) => {
       const chain = (count: number) => {
