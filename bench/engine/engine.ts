@@ -2,6 +2,7 @@
 import type { Section } from "../report.ts";
 import { measureHistory } from "./history.ts";
 import { measureHosts } from "./hosts.ts";
+import { measureIsolate } from "./isolate.ts";
 import { measureLarge } from "./large.ts";
 import { measureOverhead } from "./overhead.ts";
 import { measureRates } from "./rates.ts";
@@ -9,7 +10,16 @@ import { measureSharing } from "./sharing.ts";
 
 export async function measureEngine(): Promise<Section[]> {
   const sections: Section[] = [];
-  for (const measure of [measureRates, measureOverhead, measureHistory, measureSharing, measureHosts, measureLarge]) {
+  const all = [
+    measureRates,
+    measureOverhead,
+    measureHistory,
+    measureSharing,
+    measureHosts,
+    measureIsolate,
+    measureLarge,
+  ];
+  for (const measure of all) {
     sections.push(...(await measure()));
   }
   return sections;

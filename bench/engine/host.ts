@@ -1,29 +1,46 @@
-// What every host does with a task: load the checkpoint the first time, then decode from a stored state.
+// What every host does with a task: load the checkpoint the first time, then decode from a stored state, or more.
 import type { EdgeEngine } from "../../src/engine/edge.ts";
 import type { State } from "../../src/model/state.ts";
-import { decode, forward, historyTokens, stateAfter } from "./drive.ts";
+import { decode, drop, forward, generateFrom, historyTokens, sampleTokens, stateAfter } from "./drive.ts";
 
-/** What to decode, and how much of it. */
+/** What to do, and how much of it. */
 export interface Task {
   /** A checkpoint's folder in .bench/checkpoints. */
   folder: string;
   tokens: number;
-  /** As replies are generated, or pass after pass and nothing else. */
-  through: "generate" | "forward";
+  /**
+   * generate, forward: decode so many tokens, as replies are generated, or pass after pass and nothing else.
+   * beside: generate while another chat reads a prompt of so many. load: nothing more.
+   */
+  through: "generate" | "forward" | "beside" | "load";
 }
 
-/** Runs tasks with engines from `load`, each kept. */
-export function decoder(load: (folder: string) => Promise<EdgeEngine>): (task: Task) => Promise<void> {
-  const ready = new Map<string, { engine: EdgeEngine; state: State }>();
-  return async ({ folder, tokens, through }) => {
-    let loaded = ready.get(folder);
-    if (loaded === undefined) {
-      const engine = await load(folder);
-      loaded = { engine, state: await stateAfter(engine, historyTokens) };
-      ready.set(folder, loaded);
-    }
-    const { engine, state } = loaded;
+/** Does tasks with engines from `load`, each kept. Yields when a token was generated that somebody waits for. */
+export function worker(load: (folder: string) => Promise<EdgeEngine>) {
+  const engines = new Map<string, EdgeEngine>();
+  const states = new Map<string, State>();
+  return async function* work({ folder, tokens, through }: Task): AsyncGenerator<void> {
+    const engine = engines.get(folder) ?? (await load(folder));
+    engines.set(folder, engine);
+    if (through === "load") return;
+    const state = states.get(folder) ?? (await stateAfter(engine, historyTokens));
+    states.set(folder, state);
     if (through === "generate") await decode(engine, state, tokens);
-    else forward(engine, state, tokens);
+    else if (through === "forward") forward(engine, state, tokens);
+    else yield* beside(engine, state, tokens);
   };
+}
+
+/** The tokens of one chat for as long as another one reads its prompt. */
+async function* beside(engine: EdgeEngine, state: State, promptTokens: number): AsyncGenerator<void> {
+  const reply = generateFrom(engine, state);
+  await reply.next();
+  let isReading = true;
+  const prompt = engine.generate({ tokens: sampleTokens(engine.config.vocabSize, promptTokens), maxTokens: 0 });
+  const read = prompt.next().finally(() => (isReading = false));
+  while (isReading) {
+    await reply.next();
+    yield;
+  }
+  await Promise.all([read, drop(reply)]);
 }

@@ -5,12 +5,15 @@ import { nodeHash } from "../../src/cli/hash.ts";
 import { EdgeEngine } from "../../src/engine/edge.ts";
 import { cacheFolder } from "../models.ts";
 import { kernelModule } from "../module.ts";
-import { decoder, type Task } from "./host.ts";
+import { worker, type Task } from "./host.ts";
 
-const decode = decoder(async (folder) =>
+const work = worker(async (folder) =>
   EdgeEngine.load(await kernelModule(), openFolder(path.join(cacheFolder, "checkpoints", folder)), {
     createHash: nodeHash,
   }),
 );
-process.on("message", (task: Task) => void decode(task).then(() => process.send?.("done")));
+process.on("message", async (task: Task) => {
+  for await (const _ of work(task));
+  process.send?.("done");
+});
 process.on("disconnect", () => process.exit());

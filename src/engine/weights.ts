@@ -25,6 +25,8 @@ export async function storeWeights(
   stagingPtr: number,
 ): Promise<void> {
   const written = new Map<string, number>();
+  // One view for all: a view for every panel would be megabytes of garbage.
+  const memory = new Uint8Array(kernels.memory.buffer);
   for await (const { name, dtype, shape, offsetBytes, bytes } of pieces) {
     const region = weights.get(name);
     if (region === undefined) continue;
@@ -40,8 +42,8 @@ export async function storeWeights(
       throw new GriffinError("internal", `The pieces of weight "${name}" do not come in order.`);
     }
     written.set(name, offsetBytes + bytes.byteLength);
-    if (region.packing !== undefined) storeRows(kernels, region, region.packing, offsetBytes, bytes, stagingPtr);
-    else new Uint8Array(kernels.memory.buffer, region.address + offsetBytes).set(bytes);
+    if (region.packing === undefined) memory.set(bytes, region.address + offsetBytes);
+    else storeRows(kernels, memory, region, region.packing, offsetBytes, bytes, stagingPtr);
   }
   for (const [name, region] of weights) {
     if (written.get(name) !== region.lengthBytes) {
@@ -56,6 +58,7 @@ export async function storeWeights(
 /** Appends bytes of stored rows to panels; a piece may begin and end anywhere. */
 function storeRows(
   kernels: Kernels,
+  memory: Uint8Array,
   { address, shape: [rows = 1], lengthBytes }: WeightRegion,
   { panelRows, panelBytes, pack }: Packing,
   offsetBytes: number,
@@ -70,7 +73,7 @@ function storeRows(
     const start = panel * storedBytes;
     const end = Math.min(start + storedBytes, lengthBytes);
     const take = Math.min(end - at, bytes.byteLength - done);
-    new Uint8Array(kernels.memory.buffer, stagingPtr + at - start, take).set(bytes.subarray(done, done + take));
+    memory.set(bytes.subarray(done, done + take), stagingPtr + at - start);
     done += take;
     if (at + take === end) pack(kernels, address + panel * panelBytes, stagingPtr, (end - start) / rowBytes);
   }

@@ -48,7 +48,7 @@ export const chatRequest = refusing(
   z
     .object({
       ...samplingFields,
-      messages: z.array(message).min(1),
+      messages: z.array(message, "expected a list of messages").min(1, "expected at least one message"),
       stream: z.boolean().nullish(),
       stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
       logprobs: z.boolean().nullish(),

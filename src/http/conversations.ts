@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { ConversationView } from "../conversation/protocol.ts";
 import type { AppEnv } from "./context.ts";
 import { conversationItems } from "./conversation-items.ts";
-import { requestError } from "./errors.ts";
+import { codeOf, requestError } from "./errors.ts";
 import { formatId, noSuch, parseId, turnOfMessage } from "./ids.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
@@ -59,8 +59,10 @@ export const conversations = new Hono<AppEnv>()
     const { object, branch, stub } = named(context);
     const { value } = await readBody(context.req, forkRequest);
     const turn = value.response_id === undefined ? undefined : forkPoint(object, value.response_id);
-    const kind = turn === undefined || turn === null ? "conversation" : "response";
-    return context.json(conversationObject(object, await found(kind, stub.fork(branch, turn))));
+    const forked = stub.fork(branch, turn).catch((error: unknown) => {
+      throw codeOf(error) === "not_found" && typeof turn === "number" ? unknownForkPoint() : error;
+    });
+    return context.json(conversationObject(object, await found("conversation", forked)));
   });
 
 /** The conversation that the path names. */
@@ -89,10 +91,16 @@ function conversationObject(object: string, view: ConversationView) {
 /** The turn to fork at; null for the beginning. Responses of other conversations are as unknown as any. */
 function forkPoint(object: string, responseId: string | null): number | null {
   if (responseId === null) return null;
-  const id = parseId("response", responseId);
-  if (id.object !== object) throw noSuch("response");
-  return id.number;
+  try {
+    const id = parseId("response", responseId);
+    if (id.object === object) return id.number;
+  } catch {
+    // No id of ours is as unknown as one of another conversation.
+  }
+  throw unknownForkPoint();
 }
+
+const unknownForkPoint = () => requestError("not_found", noSuch("response").message, "response_id");
 
 const unknownItem = () =>
   requestError("invalid_argument", "after: expected the id of an item of this conversation.", "after");

@@ -29,7 +29,7 @@ const item = z.object({
 
 const input = z.preprocess(
   (value) => (typeof value === "string" ? [{ role: "user", content: value }] : value),
-  z.array(item).min(1),
+  z.array(item, "expected a text or a list of messages").min(1, "expected at least one message"),
 );
 
 /** What OpenAI's clients may ask to include; there is only one of these here. */

@@ -7,7 +7,7 @@ import { GriffinError } from "../../src/errors.ts";
 import { opener, type Folder } from "../checkpoint/folders.ts";
 import { checkpointFolder, kernelModule } from "../parity/models.ts";
 
-const quick = { silenceMs: 200, patienceMs: 400, pollMs: 2 };
+const quick = { silenceMs: 2_000, patienceMs: 400, pollMs: 2 };
 const mib = 2 ** 20;
 let folder: Folder;
 /** What pocket takes with one slot, and with eight. */
@@ -118,9 +118,10 @@ describe("a pool of engines", () => {
   });
 
   it("gives up a load that died, whoever waits for it or for its memory", async () => {
-    const pool = new EnginePool(64 * mib, { ...quick, patienceMs: 5_000 });
-    const dies: LoadEngine = () => new Promise(() => undefined);
-    void pool.engine("a", dies).catch(() => undefined);
+    const pool = new EnginePool(64 * mib, { silenceMs: 1_000, patienceMs: 10_000, pollMs: 2 });
+    let loads = 0;
+    const diesOnce: LoadEngine = (...args) => (loads++ === 0 ? new Promise(() => undefined) : load(...args));
+    void pool.engine("a", diesOnce).catch(() => undefined);
     expect(await pool.engine("b", load)).toBeDefined();
     expect(await pool.engine("a", load)).toBeDefined();
   });
