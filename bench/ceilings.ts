@@ -6,6 +6,8 @@ import type { Case } from "./kernels.ts";
 
 /** Larger than any last-level cache we met; a sample walks all of it. */
 export const memorySetBytes = 2 ** 30;
+/** The name of the ceiling of reading memory. */
+export const readMemory = "read memory";
 /** Fits a second-level cache, and no first-level one. */
 const cacheSetBytes = 2 ** 19;
 const pageBytes = 2 ** 16;
@@ -23,7 +25,7 @@ async function readCases(): Promise<Case[]> {
   new Uint8Array(memory.buffer).fill(1);
   const call = (bytes: number) => () => void read(pageBytes, bytes);
   return [
-    { name: "read memory", unit: "GB/s", work: memorySetBytes, call: call(memorySetBytes) },
+    { name: readMemory, unit: "GB/s", work: memorySetBytes, call: call(memorySetBytes) },
     { name: "read cache", unit: "GB/s", work: cacheSetBytes, call: call(cacheSetBytes) },
   ];
 }

@@ -1,12 +1,11 @@
 // Every kernel by itself, as a share of what this machine can do at best. Matrices are 2560 × 2560, as in
 // RecurrentGemma-2B: for one token from a set of them that no cache holds, for 64 tokens again and again the next one.
 // Bytes of a matrix are those in memory, scales included.
-import { readFile } from "node:fs/promises";
 import { instantiateKernels, type KernelName, type Kernels } from "../src/engine/kernels.ts";
 import { reserve } from "../src/engine/memory.ts";
 import { formats, type Format } from "../src/model/weights.ts";
-import { build, type Variant } from "../wasm/build.ts";
-import { ceilings, memorySetBytes } from "./ceilings.ts";
+import { compile, type Variant } from "../wasm/build.ts";
+import { ceilings, memorySetBytes, readMemory } from "./ceilings.ts";
 import { named, type Figure } from "./figure.ts";
 import type { Section } from "./report.ts";
 import { interleave, secondsOf } from "./rounds.ts";
@@ -41,10 +40,14 @@ const isQuantized = (format: Format) => format === "int8" || format === "int4";
 export async function measureKernels(): Promise<Section[]> {
   const relaxed = await workbench("relaxed");
   const plain = await workbench("plain");
+  const [read, readPlain] = [readCase(relaxed), readCase(plain, ", again")];
+  const others = (await ceilings()).filter(({ name }) => name !== readMemory);
   const cases = [
-    ...(await ceilings()),
-    ...formats.flatMap((format) => linearCases(relaxed, format)),
-    ...formats.filter(isQuantized).flatMap((format) => linearCases(plain, format, ", without relaxed SIMD")),
+    read,
+    readPlain,
+    ...others,
+    ...formats.flatMap((format) => linearCases(relaxed, format, read)),
+    ...formats.filter(isQuantized).flatMap((format) => linearCases(plain, format, readPlain, ", without relaxed SIMD")),
     ...vectorCases(relaxed),
   ];
   const seconds = await interleave(
@@ -82,7 +85,8 @@ function figureOf(
 
 /** Kernels with a set of weights and room for operands in their memory. */
 export interface Workbench {
-  kernels: Kernels;
+  /** With the ceiling of reading among them: how fast memory is depends on which pages it was given. */
+  kernels: Kernels & { read(ptr: number, bytes: number): void };
   /** Address of `memorySetBytes` bytes that are numbers in every format. */
   setPtr: number;
   /** Address of so many f32 between −1 and 1. */
@@ -92,7 +96,9 @@ export interface Workbench {
 const operandsBytes = 2 ** 24;
 
 async function workbench(variant: Variant): Promise<Workbench> {
-  const kernels = await instantiateKernels(await WebAssembly.compile(await readFile(await build(variant))));
+  const source = `export * from "./index"; export { read } from "../bench/wasm/read";`;
+  const module = await WebAssembly.compile(await compile("workbench.ts", variant, source));
+  const kernels = (await instantiateKernels(module)) as Workbench["kernels"];
   const setPtr = kernels.heap_base() + operandsBytes;
   reserve(kernels.memory, setPtr + memorySetBytes);
   // Small positive f32 and bf16, and therefore scales, whichever bytes come together; seven-bit int8; some int4.
@@ -110,7 +116,15 @@ async function workbench(variant: Variant): Promise<Workbench> {
   return { kernels, setPtr, operand };
 }
 
-function linearCases({ kernels, setPtr, operand }: Workbench, format: Format, suffix = ""): Case[] {
+/** Reading the weights, and nothing else. */
+const readCase = ({ kernels, setPtr }: Workbench, suffix = ""): Case => ({
+  name: `${readMemory}${suffix}`,
+  unit: "GB/s",
+  work: memorySetBytes,
+  call: () => void kernels.read(setPtr, memorySetBytes),
+});
+
+function linearCases({ kernels, setPtr, operand }: Workbench, format: Format, reading: Case, suffix = ""): Case[] {
   const { kernel, bytesPerWeight } = linears[format];
   const bytes = width * width * bytesPerWeight;
   const count = Math.floor(memorySetBytes / bytes);
@@ -128,7 +142,7 @@ function linearCases({ kernels, setPtr, operand }: Workbench, format: Format, su
       unit: "GB/s",
       work: bytes,
       call: () => multiply(1),
-      ceilings: ["read memory"],
+      ceilings: [reading.name],
     },
     {
       name: `${format}, ${chunkTokens} tokens${suffix}`,

@@ -35,7 +35,7 @@ export async function measureLarge(): Promise<Section[]> {
       return promptTokens / seconds;
     },
   });
-  const [long, served] = [prefilling(longChunkTokens), prefilling(chunkTokensFor(manifest.parameters))];
+  const [long, served] = [prefilling(longChunkTokens), prefilling(chunkTokensFor(manifest))];
   const figures = await interleave([decoding(subject), long, served, reading]);
   const weightBytes = slotPtr;
   const decoded = named(figures, "decode");

@@ -1,6 +1,7 @@
 // Instance: one WASM instance with a model in it: its weights, its slots of state and the plans made so far.
 // It knows tokens, positions and slots; it knows nothing of text, sampling or turns.
 import type { Checkpoint } from "../checkpoint/load.ts";
+import type { Manifest } from "../checkpoint/manifest.ts";
 import { GriffinError } from "../errors.ts";
 import { readGraph } from "../model/graph.ts";
 import { decodeModel } from "../model/onnx.ts";
@@ -42,11 +43,11 @@ export interface InstanceOptions {
  * Multiplications of one pass: other chats wait for it. 20 tokens of a 30 M model take 28 ms in int8 and 61 ms in f32
  * (Node 24 with --wasm-enforce-bounds-checks, as workerd has them, one core of an Intel Xeon, 2026-11-25).
  */
-const workPerPass = 600_000_000;
+const workPerPass = { f32: 300_000_000, bf16: 300_000_000, int8: 600_000_000, int4: 600_000_000 };
 
 /** Tokens to read at once: enough for weights to be used many times, few enough for others to have their turn. */
-export const chunkTokensFor = (parameters: number): number =>
-  Math.min(Math.max(Math.floor(workPerPass / parameters), 8), 64);
+export const chunkTokensFor = ({ parameters, format }: Pick<Manifest, "parameters" | "format">): number =>
+  Math.min(Math.max(Math.floor(workPerPass[format] / parameters), 8), 64);
 
 /** A plan is a few hundred KB; those of single tokens and whole chunks stay, those of remainders come and go. */
 const mostPlans = 8;
@@ -68,7 +69,7 @@ export class Instance {
     this.#kernels = kernels;
     this.#team = team;
     this.vocabSize = config.vocabSize;
-    this.chunkTokens = atLeastOne("chunkTokens", options.chunkTokens ?? chunkTokensFor(manifest.parameters));
+    this.chunkTokens = atLeastOne("chunkTokens", options.chunkTokens ?? chunkTokensFor(manifest));
     this.logitsTokens = Math.min(atLeastOne("logitsTokens", options.logitsTokens ?? 1), this.chunkTokens);
     this.stateLayout = stateLayout(config, manifest.kv);
 

@@ -5,6 +5,7 @@ import { fuse, stepSignatures } from "../../src/engine/fuse.ts";
 import { chunkTokensFor, Instance } from "../../src/engine/instance.ts";
 import type { Plan } from "../../src/engine/plan.ts";
 import { parseConfig } from "../../src/model/config.ts";
+import type { Format } from "../../src/model/weights.ts";
 import { readGraph, type Graph } from "../../src/model/graph.ts";
 import { decodeModel } from "../../src/model/onnx.ts";
 import { opener } from "../checkpoint/folders.ts";
@@ -153,6 +154,9 @@ describe("a graph that is not its config's", () => {
 
 describe("a chunk of a prompt", () => {
   it("is shorter the larger the model is, so that nobody waits long for it", () => {
-    expect([3_100_000, 30_000_000, 2_700_000_000].map(chunkTokensFor)).toEqual([64, 20, 8]);
+    const chunks = (format: Format) =>
+      [3_100_000, 30_000_000, 2_700_000_000].map((parameters) => chunkTokensFor({ parameters, format }));
+    expect(chunks("int8")).toEqual([64, 20, 8]);
+    expect(chunks("f32")).toEqual([64, 10, 8]);
   });
 });
