@@ -47,12 +47,19 @@ export function fileTensor({ name, dtype, shape }: StoredSpec): { name: string; 
   return { name, dtype: fileDtypes[dtype], shape: dims };
 }
 
-/** Opens a checkpoint folder. Errors name the file. */
-export async function openCheckpoint(open: OpenFile, createHash?: CreateHash): Promise<Checkpoint> {
-  const text = decodeText(await readAll(open, manifestFile, manifestLimitBytes), manifestFile);
+interface Files {
+  open: OpenFile;
+  /** Called whenever something of a file came. */
+  heard: (() => void) | undefined;
+}
+
+/** Opens a checkpoint folder. Errors name the file. `heard` is called whenever something of one came. */
+export async function openCheckpoint(open: OpenFile, createHash?: CreateHash, heard?: () => void): Promise<Checkpoint> {
+  const files = { open, heard };
+  const text = decodeText(await readAll(files, manifestFile, manifestLimitBytes), manifestFile);
   const { manifest, config, chat } = parseManifest(text);
   const readChecked = async (name: string, entry: FileEntry) => {
-    const bytes = await readAll(open, name, entry.bytes);
+    const bytes = await readAll(files, name, entry.bytes);
     checkEntry(name, fileEntry(bytes, createHash), entry);
     return bytes;
   };
@@ -66,7 +73,7 @@ export async function openCheckpoint(open: OpenFile, createHash?: CreateHash): P
           tokenizerFile,
           "invalid_checkpoint",
         );
-  const weights = () => streamWeights(open, manifest, config, createHash);
+  const weights = () => streamWeights(files, manifest, config, createHash);
   const readWeights = () => readChecked(weightsFile, manifest.files[weightsFile]);
   return { manifest, config, chat, graph, tokenizer, weights, readWeights };
 }
@@ -97,21 +104,48 @@ function checkEntry(name: string, got: FileEntry, expected: FileEntry): void {
   }
 }
 
-/** Chunks of a file; the stream is let go of however the loop ends. */
-async function* chunks(open: OpenFile, name: string): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = (await open(name)).getReader();
+/** Chunks of a file, each valid until the next one is asked for; the stream is let go of however the loop ends. */
+async function* chunks({ open, heard }: Files, name: string): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = readerOf(await open(name));
   try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      heard?.();
+      yield next.value;
+    }
   } finally {
     await reader.cancel().catch(() => undefined); // a stream that failed has already said why
   }
 }
 
-async function readAll(open: OpenFile, name: string, limitBytes: number): Promise<Uint8Array> {
+const bufferBytes = 2 ** 16;
+
+/** Reads into one buffer again and again where the stream can do that: the chunks of large files would be as much garbage. */
+function readerOf(
+  stream: ReadableStream<Uint8Array>,
+): Pick<ReadableStreamDefaultReader<Uint8Array>, "read" | "cancel"> {
+  let reader: ReadableStreamBYOBReader;
+  try {
+    reader = stream.getReader({ mode: "byob" });
+  } catch {
+    return stream.getReader();
+  }
+  let buffer = new ArrayBuffer(bufferBytes);
+  return {
+    async read() {
+      const { done, value } = await reader.read(new Uint8Array(buffer));
+      if (done || value === undefined) return { done: true, value: undefined };
+      ({ buffer } = value);
+      return { done: false, value: new Uint8Array(buffer, value.byteOffset, value.byteLength) };
+    },
+    cancel: () => reader.cancel(),
+  };
+}
+
+async function readAll(files: Files, name: string, limitBytes: number): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let bytes = 0;
-  for await (const chunk of chunks(open, name)) {
-    parts.push(chunk);
+  for await (const chunk of chunks(files, name)) {
+    parts.push(chunk.slice());
     bytes += chunk.byteLength;
     if (bytes > limitBytes) throw bad(`${name} is too long: expected at most ${limitBytes} bytes.`);
   }
@@ -129,7 +163,7 @@ function join(parts: readonly Uint8Array[], bytes: number): Uint8Array {
 }
 
 async function* streamWeights(
-  open: OpenFile,
+  files: Files,
   manifest: Manifest,
   config: Config,
   createHash?: CreateHash,
@@ -141,7 +175,7 @@ async function* streamWeights(
   let index = 0;
   let offsetBytes = 0;
   let readBytes = 0;
-  for await (const chunk of chunks(open, weightsFile)) {
+  for await (const chunk of chunks(files, weightsFile)) {
     digest.update(chunk);
     readBytes += chunk.byteLength;
     if (readBytes > expected.bytes) {
@@ -149,7 +183,7 @@ async function* streamWeights(
     }
     let rest = chunk;
     if (tensors === undefined) {
-      head = head.byteLength === 0 ? chunk : join([head, chunk], head.byteLength + chunk.byteLength);
+      head = join([head, chunk], head.byteLength + chunk.byteLength);
       const header = wholeHeader(head, expected.bytes);
       if (header === undefined) continue;
       tensors = storedWeights(header, manifest, config);

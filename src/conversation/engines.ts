@@ -35,18 +35,7 @@ export async function engineOf(model: string, env: Env): Promise<EdgeEngine> {
   }
   return pool.engine(model, (limitBytes, heard) => {
     const open = location.source === "r2" ? bucketOpener(location.path, env) : assetOpener(location.path, env);
-    const listen: OpenFile = async (name) => {
-      const body = await open(name);
-      return body.pipeThrough(
-        new TransformStream({
-          transform(chunk, controller) {
-            heard();
-            controller.enqueue(chunk);
-          },
-        }),
-      );
-    };
-    return EdgeEngine.load(kernelModule, listen, { slots: mostSlots, memoryLimitBytes: limitBytes });
+    return EdgeEngine.load(kernelModule, open, { slots: mostSlots, memoryLimitBytes: limitBytes, heard });
   });
 }
 

@@ -28,6 +28,8 @@ export type { OpenFile };
 export interface EdgeOptions extends InstanceOptions {
   /** A host's faster SHA-256. */
   createHash?: CreateHash;
+  /** Called whenever something of the checkpoint's files came. */
+  heard?: () => void;
 }
 
 /** Runs turns of one checkpoint on WASM kernels. */
@@ -54,7 +56,7 @@ export class EdgeEngine implements Engine {
 
   /** Loads a checkpoint into a new instance of griffin.wasm. */
   static async load(module: WebAssembly.Module, open: OpenFile, options: EdgeOptions = {}): Promise<EdgeEngine> {
-    const checkpoint = await openCheckpoint(open, options.createHash);
+    const checkpoint = await openCheckpoint(open, options.createHash, options.heard);
     const tokenizer = checkpoint.tokenizer === null ? null : new Tokenizer(checkpoint.tokenizer);
     return new EdgeEngine({ ...checkpoint, tokenizer }, await Instance.load(module, checkpoint, options));
   }

@@ -99,6 +99,38 @@ describe("openCheckpoint", () => {
     }
   });
 
+  it.each([1, 7, 1_000, 100_000])(
+    "reads streams of bytes, %i at most at once, into one buffer, and says so",
+    async (most) => {
+      const sizes = new Set<number>();
+      const open: OpenFile = async (name) => {
+        const bytes = bytesOf(whole, name);
+        let at = 0;
+        return new ReadableStream({
+          type: "bytes",
+          pull(controller) {
+            const { byobRequest } = controller;
+            const view = byobRequest?.view as Uint8Array<ArrayBuffer>;
+            sizes.add(view.buffer.byteLength);
+            const piece = bytes.subarray(at, at + Math.min(most, view.byteLength));
+            at += piece.byteLength;
+            view.set(piece);
+            if (piece.byteLength === 0) controller.close();
+            byobRequest?.respond(piece.byteLength);
+          },
+        });
+      };
+      let heard = 0;
+      const parts: Uint8Array[] = [];
+      const checkpoint = await openCheckpoint(open, undefined, () => heard++);
+      for await (const { bytes } of checkpoint.weights()) parts.push(bytes.slice());
+      expect(Buffer.concat(parts).equals(await drain(opener(whole)))).toBe(true);
+      expect(checkpoint.graph).toEqual(bytesOf(whole, "graph.onnx"));
+      expect([...sizes]).toEqual([2 ** 16]);
+      expect(heard).toBeGreaterThanOrEqual(weights.byteLength / Math.min(most, 2 ** 16));
+    },
+  );
+
   it("hands out views of the stream's chunks, not copies", async () => {
     const chunkBytes = 1500;
     const chunks = new Set<ArrayBufferLike>();
