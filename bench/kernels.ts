@@ -41,11 +41,10 @@ export async function measureKernels(): Promise<Section[]> {
   const relaxed = await workbench("relaxed");
   const plain = await workbench("plain");
   const [read, readPlain] = [readCase(relaxed), readCase(plain, ", again")];
-  const others = (await ceilings()).filter(({ name }) => name !== readMemory);
   const cases = [
     read,
     readPlain,
-    ...others,
+    ...(await ceilings()),
     ...formats.flatMap((format) => linearCases(relaxed, format, read)),
     ...formats.filter(isQuantized).flatMap((format) => linearCases(plain, format, readPlain, ", without relaxed SIMD")),
     ...vectorCases(relaxed),

@@ -57,7 +57,7 @@ async function longestWaitMs({ body }: Response): Promise<number> {
   return longestMs;
 }
 
-/** What V8 says it uses: JavaScript's heap, what the embedder keeps there, and buffers, WASM memory among them. */
+/** What V8 says it uses: JavaScript's heap, what the embedder keeps there, and buffers. WASM memory is not among them. */
 interface HeapUsage {
   usedSize: number;
   embedderHeapUsedSize?: number;

@@ -2,7 +2,7 @@
 // reads every weight once, so it is shown as a share of reading memory.
 import { chunkTokensFor } from "../../src/engine/instance.ts";
 import { emptyState } from "../../src/model/state.ts";
-import { ceilings } from "../ceilings.ts";
+import { memoryCeiling } from "../ceilings.ts";
 import { named, shareOf, type Figure } from "../figure.ts";
 import type { Section } from "../report.ts";
 import { interleave, secondsOf, type Contender } from "../rounds.ts";
@@ -20,9 +20,8 @@ export async function measureLarge(): Promise<Section[]> {
   const state = { ...emptyState(instance.stateLayout), position: tokensBefore };
   const subject = griffinFrom("decode", engine, state);
   const prompt = sampleTokens(config.vocabSize, promptTokens);
-  const read = (await ceilings()).find(({ name }) => name === "read memory");
-  if (read === undefined) throw new Error("There is no ceiling of reading memory.");
-  const reading = { name: "read memory", unit: "GB/s", measure: () => read.work / secondsOf(read.call) / 1e9 };
+  const read = await memoryCeiling();
+  const reading = { name: read.name, unit: "GB/s", measure: () => read.work / secondsOf(read.call) / 1e9 };
   const prefilling = (chunkTokens: number): Contender => ({
     name: `prefill of ${promptTokens} tokens, ${chunkTokens} at once`,
     unit: "tokens/s",
@@ -41,7 +40,7 @@ export async function measureLarge(): Promise<Section[]> {
   const decoded = named(figures, "decode");
   const readLong = named(figures, long.name);
   const readServed = named(figures, served.name);
-  const ceiling = named(figures, "read memory").values;
+  const ceiling = named(figures, read.name).values;
   const share = decoded.values.map((rate, round) => (rate * weightBytes) / 1e9 / (ceiling[round] ?? NaN));
   return [
     {

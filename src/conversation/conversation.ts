@@ -22,7 +22,7 @@ import { replay } from "./replay.ts";
 import { runTurn, type TurnHost } from "./run-turn.ts";
 import { hasStore, openStore, type Store } from "./store.ts";
 import { turnLine } from "./turn-log.ts";
-import { branchHead, listedTurn, startedEvent, turnRow, turnStep, viewOf } from "./view.ts";
+import { branchHead, branchView, listedTurn, startedEvent, turnRow, turnStep, viewOf } from "./view.ts";
 
 /** If the process dies, an alarm this much later finds what it left. */
 const recoverAfterMs = 10_000;
@@ -58,9 +58,7 @@ export class Conversation extends DurableObject<Env> {
   }
 
   branch(branch: number): ConversationView {
-    const view = this.#known().branch(branch);
-    if (view === null) throw new GriffinError("not_found", `There is no branch ${branch} here.`);
-    return view;
+    return branchView(this.#known(), branch);
   }
 
   updateBranch(branch: number, metadata: Record<string, string>): ConversationView {

@@ -1,5 +1,5 @@
 // Turns as callers see them.
-import type { ListedTurn, TurnEvent, TurnView } from "./protocol.ts";
+import type { ConversationView, ListedTurn, TurnEvent, TurnView } from "./protocol.ts";
 import { GriffinError } from "../errors.ts";
 import { isDamage } from "./parts.ts";
 import type { Store, TurnRow, TurnStep } from "./store.ts";
@@ -21,10 +21,18 @@ export function turnStep(store: Store, turn: number): TurnStep {
 /** The last finished turn of a branch; null where there is none yet. Throws `not_found`. */
 export function branchHead(store: Store, branch: number): number | null {
   const head = store.branchHead(branch);
-  if (head === undefined) throw new GriffinError("not_found", `There is no branch ${branch} here.`);
+  if (head === undefined) throw noSuchBranch(branch);
   return head;
 }
 
+/** A branch as its callers see it; else `not_found`. */
+export function branchView(store: Store, branch: number): ConversationView {
+  const view = store.branch(branch);
+  if (view === null) throw noSuchBranch(branch);
+  return view;
+}
+
+const noSuchBranch = (branch: number) => new GriffinError("not_found", `There is no branch ${branch} here.`);
 const noSuchTurn = (turn: number) => new GriffinError("not_found", `There is no response ${turn} here.`);
 
 /** A stored turn; `text` is what a turn in progress has so far. */

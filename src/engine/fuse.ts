@@ -15,24 +15,19 @@ export interface StepNode extends Omit<GraphNode, "operator"> {
   operator: StepOperator;
 }
 
-const { linear, linear_q } = signatures;
+/** A linear whose output is the gate of `other`. */
+const gated = ({ inputs, axes, ...signature }: FunctionSignature): FunctionSignature => ({
+  ...signature,
+  inputs: [...inputs, "other"],
+  attributes: ["activation"],
+  inPlace: "other",
+  axes: { ...axes, other: ["T", "M"] },
+});
 
 export const stepSignatures: Record<StepOperator, FunctionSignature> = {
   ...signatures,
-  gated_linear: {
-    ...linear,
-    inputs: [...linear.inputs, "other"],
-    attributes: ["activation"],
-    inPlace: "other",
-    axes: { ...linear.axes, other: ["T", "M"] },
-  },
-  gated_linear_q: {
-    ...linear_q,
-    inputs: [...linear_q.inputs, "other"],
-    attributes: ["activation"],
-    inPlace: "other",
-    axes: { ...linear_q.axes, other: ["T", "M"] },
-  },
+  gated_linear: gated(signatures.linear),
+  gated_linear_q: gated(signatures.linear_q),
   recurrence: {
     inputs: [
       "x",

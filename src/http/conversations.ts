@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { ConversationView } from "../conversation/protocol.ts";
 import type { AppEnv } from "./context.ts";
 import { conversationItems } from "./conversation-items.ts";
-import { codeOf, requestError } from "./errors.ts";
+import { requestError } from "./errors.ts";
 import { formatId, noSuch, parseId, turnOfMessage } from "./ids.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
@@ -31,17 +31,17 @@ export const conversations = new Hono<AppEnv>()
   })
   .get("/v1/conversations/:id", async (context) => {
     const { object, branch, stub } = named(context);
-    return context.json(conversationObject(object, await found("conversation", stub.branch(branch))));
+    return context.json(conversationObject(object, await found(stub.branch(branch), unknownConversation)));
   })
   .post("/v1/conversations/:id", async (context) => {
     const { object, branch, stub } = named(context);
     const { value } = await readBody(context.req, updateRequest);
-    const view = await found("conversation", stub.updateBranch(branch, value.metadata));
+    const view = await found(stub.updateBranch(branch, value.metadata), unknownConversation);
     return context.json(conversationObject(object, view));
   })
   .delete("/v1/conversations/:id", async (context) => {
     const { id, branch, stub } = named(context);
-    await found("conversation", stub.removeBranch(branch));
+    await found(stub.removeBranch(branch), unknownConversation);
     return context.json({ id, object: "conversation.deleted", deleted: true });
   })
   .get("/v1/conversations/:id/items", async (context) => {
@@ -50,7 +50,7 @@ export const conversations = new Hono<AppEnv>()
     const from = query.after === undefined ? undefined : turnOfItem(object, query.after);
     // A turn has one item at least: one may have been listed to its end, and one more tells whether more come.
     const listing = { order: query.order, from, limit: query.limit + 2 };
-    const { turns, isLast } = await found("conversation", stub.turns(branch, listing));
+    const { turns, isLast } = await found(stub.turns(branch, listing), unknownConversation);
     const isOldestFirst = query.order === "asc";
     const items = conversationItems(object, isOldestFirst ? turns : turns.toReversed());
     return context.json(page(isOldestFirst ? items : items.toReversed(), isLast, query));
@@ -59,10 +59,8 @@ export const conversations = new Hono<AppEnv>()
     const { object, branch, stub } = named(context);
     const { value } = await readBody(context.req, forkRequest);
     const turn = value.response_id === undefined ? undefined : forkPoint(object, value.response_id);
-    const forked = stub.fork(branch, turn).catch((error: unknown) => {
-      throw codeOf(error) === "not_found" && typeof turn === "number" ? unknownForkPoint() : error;
-    });
-    return context.json(conversationObject(object, await found("conversation", forked)));
+    const unknown = typeof turn === "number" ? unknownForkPoint : unknownConversation;
+    return context.json(conversationObject(object, await found(stub.fork(branch, turn), unknown)));
   });
 
 /** The conversation that the path names. */
@@ -91,15 +89,12 @@ function conversationObject(object: string, view: ConversationView) {
 /** The turn to fork at; null for the beginning. Responses of other conversations are as unknown as any. */
 function forkPoint(object: string, responseId: string | null): number | null {
   if (responseId === null) return null;
-  try {
-    const id = parseId("response", responseId);
-    if (id.object === object) return id.number;
-  } catch {
-    // No id of ours is as unknown as one of another conversation.
-  }
-  throw unknownForkPoint();
+  const id = parseId("response", responseId, unknownForkPoint);
+  if (id.object !== object) throw unknownForkPoint();
+  return id.number;
 }
 
+const unknownConversation = () => noSuch("conversation");
 const unknownForkPoint = () => requestError("not_found", noSuch("response").message, "response_id");
 
 const unknownItem = () =>

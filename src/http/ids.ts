@@ -18,10 +18,10 @@ const shape = /^([a-z]+)_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})$/;
 
 export const formatId = (kind: IdKind, { object, number }: Id): string => `${prefixes[kind]}_${object}_${number}`;
 
-/** Reads an id of that kind; fails with `not_found`. */
-export function parseId(kind: IdKind, text: string): Id {
+/** Reads an id of that kind; fails with `not_found`, or as `unknown` says. */
+export function parseId(kind: IdKind, text: string, unknown: () => Error = () => noSuch(kind)): Id {
   const [, prefix, object, number] = shape.exec(text) ?? [];
-  if (prefix !== prefixes[kind] || object === undefined) throw noSuch(kind);
+  if (prefix !== prefixes[kind] || object === undefined) throw unknown();
   return { object, number: Number(number) };
 }
 

@@ -84,6 +84,10 @@ const atStart = (view: TurnView): TurnView => ({
   error: null,
 });
 
+/** Whether nothing comes after an event of this type. */
+export const isLastType = (type: string): boolean =>
+  ["response.completed", "response.incomplete", "response.failed", "error"].includes(type);
+
 /** A cancelled response ends as an incomplete one: clients wait for no other end. Its status tells. */
 function lastType({ status }: TurnView): string {
   return status === "completed" || status === "failed" ? `response.${status}` : "response.incomplete";

@@ -5,13 +5,13 @@ import { z } from "zod";
 import type { TurnPlace, TurnRequest, TurnView } from "../conversation/protocol.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { AppEnv } from "./context.ts";
-import { codeOf, requestError } from "./errors.ts";
-import { formatId, noSuch, parseId, type IdKind } from "./ids.ts";
+import { requestError } from "./errors.ts";
+import { formatId, noSuch, parseId } from "./ids.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
 import { checkShape, readBody, unsupported, wholeNumber } from "./read-body.ts";
 import { repeatOf, type Repeat } from "./repeat.ts";
-import { responseEvents } from "./response-events.ts";
+import { isLastType, responseEvents } from "./response-events.ts";
 import { messagesOf, responseObject } from "./response-object.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
 import { conversationStub, found } from "./stubs.ts";
@@ -109,17 +109,12 @@ export const responses = new Hono<AppEnv>()
     };
     const stub = conversationStub(context.env, object);
     context.var.log.add({ object: stub.id.toString() });
-    const orUnknown = <T>(answer: Promise<T>): Promise<T> =>
-      answer.catch((error: unknown) => {
-        throw codeOf(error) === "not_found" ? unknown() : error;
-      });
-
     if (body.background && !body.stream) {
-      const view = await orUnknown(stub.begin(request));
+      const view = await found(stub.begin(request), unknown);
       context.var.log.add({ turn: view.turn });
       return context.json(responseObject(object, view));
     }
-    const turn = readTurn(await orUnknown(stub.stream(request)), context.req.raw.signal);
+    const turn = readTurn(await found(stub.stream(request), unknown), context.req.raw.signal);
     if (body.stream) return streamed(context, object, turn);
     return patientJson(context, finished(context, object, turn), turn.abandon);
   })
@@ -127,22 +122,22 @@ export const responses = new Hono<AppEnv>()
     const query = checkShape(retrieveQuery, context.req.query());
     const { object, stub, turn } = named(context);
     if (query.stream === "true") {
-      const reader = readTurn(await found("response", stub.events(turn)), context.req.raw.signal);
+      const reader = readTurn(await found(stub.events(turn), unknownResponse), context.req.raw.signal);
       return streamed(context, object, reader, query.starting_after);
     }
-    const view = await found("response", stub.view(turn));
+    const view = await found(stub.view(turn), unknownResponse);
     const hasLogprobs = view.options.topLogProbabilities !== null && view.status !== "in_progress";
     if (!hasLogprobs) return context.json(responseObject(object, view));
-    const { events } = readTurn(await found("response", stub.events(turn)), context.req.raw.signal);
+    const { events } = readTurn(await found(stub.events(turn), unknownResponse), context.req.raw.signal);
     return context.json(await read(object, events));
   })
   .post("/v1/responses/:id/cancel", async (context) => {
     const { object, stub, turn } = named(context);
-    return context.json(responseObject(object, await found("response", stub.cancel(turn))));
+    return context.json(responseObject(object, await found(stub.cancel(turn), unknownResponse)));
   })
   .delete("/v1/responses/:id", async (context) => {
     const { object, stub, turn } = named(context);
-    await found("response", stub.remove(turn));
+    await found(stub.remove(turn), unknownResponse);
     return context.json({ id: formatId("response", { object, number: turn }), object: "response", deleted: true });
   });
 
@@ -177,6 +172,7 @@ interface Place {
   unknown: () => Error;
 }
 
+const unknownResponse = () => noSuch("response");
 const unknownConversation = () => requestError("not_found", noSuch("conversation").message, "conversation");
 const unknownPrevious = () =>
   requestError("not_found", noSuch("response").message, "previous_response_id", "previous_response_not_found");
@@ -185,25 +181,15 @@ const unknownPrevious = () =>
 function placeOf({ conversation, previous_response_id: previous }: ResponseRequest, { newObject }: Repeat): Place {
   if (typeof conversation === "string" || conversation) {
     const id = typeof conversation === "string" ? conversation : conversation.id;
-    const { object, number: branch } = parseOr("conversation", id, unknownConversation);
+    const { object, number: branch } = parseId("conversation", id, unknownConversation);
     return { object, place: { kind: "branch", branch }, unknown: unknownConversation };
   }
   if (typeof previous === "string") {
-    const { object, number: turn } = parseOr("response", previous, unknownPrevious);
+    const { object, number: turn } = parseId("response", previous, unknownPrevious);
     return { object, place: { kind: "after", turn }, unknown: unknownPrevious };
   }
-  return { object: newObject, place: { kind: "after", turn: null }, unknown: () => noSuch("response") };
+  return { object: newObject, place: { kind: "after", turn: null }, unknown: unknownResponse };
 }
-
-function parseOr(kind: IdKind, text: string, unknown: () => Error) {
-  try {
-    return parseId(kind, text);
-  } catch {
-    throw unknown();
-  }
-}
-
-const isLast = (type: string) => /^(response\.(completed|incomplete|failed)|error)$/.test(type);
 
 /** The response's events after a number, and its last one. */
 function streamed(context: Context<AppEnv>, object: string, turn: TurnReader, startingAfter = -1): Response {
@@ -212,7 +198,7 @@ function streamed(context: Context<AppEnv>, object: string, turn: TurnReader, st
     for await (const event of responseEvents(turn.events, object, context.var.log.breakOff)) {
       last = event.type;
       // Read again, a turn may have fewer events than the reader had got: its end, which has the whole text, always comes.
-      const isNew = event.sequence_number > startingAfter || isLast(last);
+      const isNew = event.sequence_number > startingAfter || isLastType(last);
       if (isNew) yield encodeMessage(event, event.type);
     }
     if (last !== "error") yield doneMessage;

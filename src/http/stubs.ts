@@ -2,7 +2,6 @@
 // lead to them.
 import type { Env } from "../conversation/env.ts";
 import { codeOf } from "./errors.ts";
-import { noSuch, type IdKind } from "./ids.ts";
 
 /** The object that ids of conversations and responses name. */
 export const conversationStub = ({ CONVERSATIONS }: Env, object: string) =>
@@ -16,11 +15,11 @@ export const namedRequestStub = ({ NAMED_REQUESTS }: Env, name: string) =>
 export const prefixStub = ({ CONVERSATIONS }: Env, object: string) =>
   CONVERSATIONS.get(CONVERSATIONS.idFromName(`prefix/${object}`));
 
-/** What an object answers about an id; an id it does not know fails as one that could not be. */
-export async function found<T>(kind: IdKind, answer: Promise<T>): Promise<T> {
+/** What an object answers about an id; one that it does not know fails as `unknown` says. */
+export async function found<T>(answer: Promise<T>, unknown: () => Error): Promise<T> {
   try {
     return await answer;
   } catch (error) {
-    throw codeOf(error) === "not_found" ? noSuch(kind) : error;
+    throw codeOf(error) === "not_found" ? unknown() : error;
   }
 }
