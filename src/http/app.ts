@@ -27,6 +27,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
   app.use(async (context, next) => {
     const requestLog = createRequestLog(log);
     context.set("log", requestLog);
+    context.set("tenant", "");
     context.set("modelIds", () => modelIds(context.env));
     await next();
     context.header("x-request-id", requestLog.requestId);

@@ -71,7 +71,7 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
     maxTokensField: body.max_completion_tokens ? "max_completion_tokens" : "max_tokens",
     topLogProbabilities: body.logprobs ? (body.top_logprobs ?? 0) : null,
   });
-  const { repeatKey, repeatWithinMs, isNamed } = await repeatOf(context.req, text, context.env);
+  const { repeatKey, repeatWithinMs, isNamed } = await repeatOf(context, text);
   const request: TurnRequest = {
     place: { kind: "prefix" },
     messages,
@@ -83,7 +83,7 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
     metadata: body.metadata ?? {},
   };
   const object = await chatName(options.model, messages);
-  const stub = prefixStub(context.env, object);
+  const stub = prefixStub(context, object);
   context.var.log.add({ object: stub.id.toString() });
   const turn = readTurn(await stub.stream(request), context.req.raw.signal);
   if (body.stream) return streamed(context, object, turn, body.stream_options?.include_usage ?? false);

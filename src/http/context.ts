@@ -6,6 +6,8 @@ export interface AppEnv {
   Bindings: Env;
   Variables: {
     log: RequestLog;
+    /** Whose request it is: all objects it reaches are this tenant's. "" where the server is open to everybody. */
+    tenant: string;
     /** The ids of the configured models, the default first. */
     modelIds: () => string[];
   };

@@ -23,8 +23,8 @@ const listQuery = z.object({
 export const conversations = new Hono<AppEnv>()
   .post("/v1/conversations", async (context) => {
     const { value, text } = await readBody(context.req, createRequest);
-    const { newObject: object } = await repeatOf(context.req, text, context.env);
-    const stub = conversationStub(context.env, object);
+    const { newObject: object } = await repeatOf(context, text);
+    const stub = conversationStub(context, object);
     context.var.log.add({ object: stub.id.toString() });
     const view = await stub.create(value.metadata ?? {});
     return context.json(conversationObject(object, view));
@@ -67,7 +67,7 @@ export const conversations = new Hono<AppEnv>()
 function named(context: Context<AppEnv, "/v1/conversations/:id">) {
   const id = context.req.param("id");
   const { object, number: branch } = parseId("conversation", id);
-  const stub = conversationStub(context.env, object);
+  const stub = conversationStub(context, object);
   context.var.log.add({ object: stub.id.toString(), branch });
   return { id, object, branch, stub };
 }

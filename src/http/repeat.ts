@@ -3,9 +3,9 @@
 // their attempts in `x-stainless-retry-count`: an attempt after the first looks for the latest turn that the same
 // request began in the object it names; a first response names none, so only a key finds that again. Without either,
 // equal requests are two turns.
-import type { HonoRequest } from "hono";
-import type { Env } from "../conversation/env.ts";
+import type { Context } from "hono";
 import { rememberedMs } from "../conversation/protocol.ts";
+import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
 import { hashedName, randomName } from "./object-names.ts";
 import { namedRequestStub } from "./stubs.ts";
@@ -25,7 +25,8 @@ export interface Repeat {
 }
 
 /** Under which key a turn of this request is kept, and how far back to look for one. Fails with `key_reused`. */
-export async function repeatOf(request: HonoRequest, body: string, env: Env): Promise<Repeat> {
+export async function repeatOf(context: Context<AppEnv>, body: string): Promise<Repeat> {
+  const { req: request } = context;
   const repeatKey = await hashedName("body", request.path, body);
   const key = request.header(keyHeader);
   if (key === undefined) {
@@ -37,6 +38,6 @@ export async function repeatOf(request: HonoRequest, body: string, env: Env): Pr
     throw requestError("invalid_argument", `${keyHeader}: expected 1 to ${keyLimit} characters.`, keyHeader);
   }
   const named = await hashedName("named", key, request.path);
-  const newObject = await namedRequestStub(env, named).rememberName(randomName(), repeatKey);
+  const newObject = await namedRequestStub(context, named).rememberName(randomName(), repeatKey);
   return { repeatKey: named, repeatWithinMs: rememberedMs, isNamed: true, newObject };
 }

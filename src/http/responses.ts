@@ -95,7 +95,7 @@ export const responses = new Hono<AppEnv>()
       topLogProbabilities: wantsLogprobs ? (body.top_logprobs ?? 0) : null,
     });
     const messages: ChatMessage[] = messagesOf(body.instructions, body.input);
-    const repeat = await repeatOf(context.req, text, context.env);
+    const repeat = await repeatOf(context, text);
     const { object, place, unknown } = placeOf(body, repeat);
     const request: TurnRequest = {
       place,
@@ -107,7 +107,7 @@ export const responses = new Hono<AppEnv>()
       isNamed: repeat.isNamed,
       metadata: body.metadata ?? {},
     };
-    const stub = conversationStub(context.env, object);
+    const stub = conversationStub(context, object);
     context.var.log.add({ object: stub.id.toString() });
     if (body.background && !body.stream) {
       const view = await found(stub.begin(request), unknown);
@@ -160,7 +160,7 @@ async function read(object: string, events: TurnReader["events"], check: (view: 
 /** The response that the path names. */
 function named(context: Context<AppEnv, "/v1/responses/:id">) {
   const { object, number: turn } = parseId("response", context.req.param("id"));
-  const stub = conversationStub(context.env, object);
+  const stub = conversationStub(context, object);
   context.var.log.add({ object: stub.id.toString(), turn });
   return { object, turn, stub };
 }

@@ -1,19 +1,28 @@
-// From names to objects. Prefixes of chats live apart from conversations: their names are hashes of texts, so no id may
+// From names to objects. A tenant's objects have names of their own, so an id of another tenant leads to nothing, as an
+// id that nobody made. Prefixes of chats live apart from conversations: their names are hashes of texts, so no id may
 // lead to them.
-import type { Env } from "../conversation/env.ts";
+import type { Context } from "hono";
+import type { AppEnv } from "./context.ts";
 import { codeOf } from "./errors.ts";
 
-/** The object that ids of conversations and responses name. */
-export const conversationStub = ({ CONVERSATIONS }: Env, object: string) =>
-  CONVERSATIONS.get(CONVERSATIONS.idFromName(`conversation/${object}`));
+/** A request, as far as it says whose objects it is about. */
+type Asked = Pick<Context<AppEnv>, "env" | "var">;
 
-/** The object that remembers a request which its caller named. */
-export const namedRequestStub = ({ NAMED_REQUESTS }: Env, name: string) =>
-  NAMED_REQUESTS.get(NAMED_REQUESTS.idFromName(name));
+/** The object that ids of conversations and responses name. */
+export const conversationStub = ({ env: { CONVERSATIONS }, var: { tenant } }: Asked, object: string) =>
+  CONVERSATIONS.get(CONVERSATIONS.idFromName(nameOf("conversation", tenant, object)));
 
 /** The object that keeps the prefixes of a chat. */
-export const prefixStub = ({ CONVERSATIONS }: Env, object: string) =>
-  CONVERSATIONS.get(CONVERSATIONS.idFromName(`prefix/${object}`));
+export const prefixStub = ({ env: { CONVERSATIONS }, var: { tenant } }: Asked, object: string) =>
+  CONVERSATIONS.get(CONVERSATIONS.idFromName(nameOf("prefix", tenant, object)));
+
+/** The object that remembers a request which its caller named. */
+export const namedRequestStub = ({ env: { NAMED_REQUESTS }, var: { tenant } }: Asked, name: string) =>
+  NAMED_REQUESTS.get(NAMED_REQUESTS.idFromName(nameOf("named", tenant, name)));
+
+/** Tenants and objects have no slash in their names. */
+const nameOf = (kind: string, tenant: string, object: string) =>
+  tenant === "" ? `${kind}/${object}` : `${kind}/${tenant}/${object}`;
 
 /** What an object answers about an id; one that it does not know fails as `unknown` says. */
 export async function found<T>(answer: Promise<T>, unknown: () => Error): Promise<T> {
