@@ -62,12 +62,26 @@ async function buildPublic(): Promise<void> {
       logLevel: "warning",
     });
   }
+  await buildDocs();
   for await (const file of glob("src/page/*.{html,css,svg}")) {
     await copyAsset(file, `${publicFolder}/${path.basename(file)}`);
   }
   await copyAsset(`${pocket}/CARD.md`, `${publicFolder}/card.txt`);
   for (const name of ["graph.onnx", "weights.safetensors", "tokenizer.json", "model.json"]) {
     await copyAsset(`${pocket}/${name}`, `${publicFolder}/${pocket}/${name}`);
+  }
+}
+
+/** The page at /docs: swagger-ui, from its package, so that it needs no network. */
+async function buildDocs(): Promise<void> {
+  const folder = `${publicFolder}/docs`;
+  const script = `${folder}/docs.js`;
+  if (await isStale([script], ["src/page/docs/*.ts", "package.json"])) {
+    await esbuild.build({ entryPoints: ["src/page/docs/docs.ts"], outfile: script, bundle: true, target: "es2022" });
+  }
+  for (const file of ["index.html", "docs.css"]) await copyAsset(`src/page/docs/${file}`, `${folder}/${file}`);
+  for (const file of ["swagger-ui-bundle.js", "swagger-ui.css"]) {
+    await copyAsset(`node_modules/swagger-ui-dist/${file}`, `${folder}/${file}`);
   }
 }
 

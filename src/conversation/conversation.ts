@@ -9,6 +9,7 @@ import { Alarm } from "./alarm.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { LiveTurn } from "./live-turn.ts";
+import { countTurn } from "./metrics.ts";
 import {
   rememberedMs,
   type ConversationView,
@@ -215,7 +216,10 @@ export class Conversation extends DurableObject<Env> {
       env: this.env,
       now: Date.now,
       keepsPrefixes: this.#isPrefixStore(),
-      ended: (view) => console.log(turnLine(this.ctx.id.toString(), view)),
+      ended: (view) => {
+        countTurn(view);
+        console.log(turnLine(this.ctx.id.toString(), view));
+      },
     };
     this.#alarm.ringBy(Date.now() + recoverAfterMs);
     this.ctx.waitUntil(runTurn(host, live).finally(() => this.#live.delete(turn)));

@@ -10,7 +10,9 @@ import type { AppEnv } from "./context.ts";
 import { conversations } from "./conversations.ts";
 import { errorResponse, loggableError, requestError } from "./errors.ts";
 import { health } from "./health.ts";
+import { countRequest, metrics } from "./metrics.ts";
 import { models } from "./models.ts";
+import { openApi } from "./openapi.ts";
 import { bodyLimitBytes } from "./read-body.ts";
 import { createRequestLog } from "./request-log.ts";
 import { responses } from "./responses.ts";
@@ -25,6 +27,7 @@ export interface AppOptions {
 export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
   const app = new Hono<AppEnv>();
   app.use(async (context, next) => {
+    const startMs = Date.now();
     const requestLog = createRequestLog(log);
     context.set("log", requestLog);
     context.set("tenant", "");
@@ -34,6 +37,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     const route = matchedRoutes(context).findLast(({ path }) => !path.endsWith("*"))?.path ?? "*";
     requestLog.add({ method: context.req.method, route, status: context.res.status });
     requestLog.end();
+    countRequest(context.req.method, route, context.res.status, Date.now() - startMs);
   });
   // Keys come in a header, never in a cookie: a page of any origin may ask.
   app.use("/v1/*", cors({ origin: "*", exposeHeaders: ["x-request-id", "x-should-retry"], maxAge: 86_400 }));
@@ -46,7 +50,9 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     }),
   );
 
-  for (const routes of [chatCompletions, responses, conversations, models, health]) app.route("/", routes);
+  for (const routes of [chatCompletions, responses, conversations, models, health, metrics, openApi]) {
+    app.route("/", routes);
+  }
   refuseOtherMethods(app);
 
   app.notFound(async (context) => {

@@ -11,10 +11,10 @@ import { repeatOf } from "./repeat.ts";
 import { conversationStub, found } from "./stubs.ts";
 import { metadata, only, refusing } from "./turn-fields.ts";
 
-const createRequest = refusing({ items: only() }, z.object({ metadata }));
-const updateRequest = z.object({ metadata: metadata.unwrap().unwrap() });
-const forkRequest = z.object({ response_id: z.string().nullish() });
-const listQuery = z.object({
+export const createRequest = refusing({ items: only() }, z.object({ metadata }));
+export const updateRequest = z.object({ metadata: metadata.unwrap().unwrap() });
+export const forkRequest = z.object({ response_id: z.string().nullish() });
+export const listQuery = z.object({
   order: z.enum(["asc", "desc"]).default("desc"),
   limit: wholeNumber(1, 100).default(20),
   after: z.string().optional(),

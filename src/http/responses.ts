@@ -15,6 +15,7 @@ import { isLastType, responseEvents } from "./response-events.ts";
 import { messagesOf, responseObject } from "./response-object.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
 import { conversationStub, found } from "./stubs.ts";
+import { jsonForm, written } from "./openapi/written.ts";
 import { finalView, readTurn, turnError, type TurnReader } from "./turn-events.ts";
 import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
 
@@ -27,9 +28,10 @@ const item = z.object({
   content: contentOf("input_text", "output_text", "text"),
 });
 
-const input = z.preprocess(
-  (value) => (typeof value === "string" ? [{ role: "user", content: value }] : value),
-  z.array(item, "expected a text or a list of messages").min(1, "expected at least one message"),
+const inputMessages = z.array(item, "expected a text or a list of messages").min(1, "expected at least one message");
+const input = written(
+  z.preprocess((value) => (typeof value === "string" ? [{ role: "user", content: value }] : value), inputMessages),
+  { anyOf: [{ type: "string" }, jsonForm(inputMessages)] },
 );
 
 /** What OpenAI's clients may ask to include; there is only one of these here. */
@@ -78,7 +80,7 @@ export const responseRequest = refusing(
 
 type ResponseRequest = z.infer<typeof responseRequest>;
 
-const retrieveQuery = z.object({
+export const retrieveQuery = z.object({
   stream: z.enum(["true", "false"]).optional(),
   starting_after: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
 });

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { mostReplyTokens, type TurnOptions } from "../conversation/protocol.ts";
 import { requestError } from "./errors.ts";
+import { jsonForm, written } from "./openapi/written.ts";
 import { unsupported } from "./read-body.ts";
 
 const defaultMaxTokens = 1024;
@@ -36,7 +37,10 @@ export const samplingFields = {
     .refine((biases) => Object.keys(biases).length <= mostBiases, `expected at most ${mostBiases} tokens`)
     .nullish(),
   seed: z.int().nullish(),
-  stop: z.preprocess((stop) => (typeof stop === "string" ? [stop] : stop), stopStrings.nullish()),
+  stop: written(
+    z.preprocess((stop) => (typeof stop === "string" ? [stop] : stop), stopStrings.nullish()),
+    { anyOf: [{ type: ["string", "null"], minLength: 1 }, jsonForm(stopStrings)] },
+  ),
   top_logprobs: z.int().min(0).max(20).nullish(),
 };
 
@@ -107,7 +111,16 @@ function seedText(seed: number | null | undefined): string {
 /** A text, or a list of text parts of these types, which become one text of lines. */
 export function contentOf(...partTypes: string[]): z.ZodType<string> {
   const part = z.object({ text: z.string() });
-  return z.unknown().transform((value, context) => {
+  const parts = {
+    type: "array",
+    items: {
+      type: "object",
+      required: ["type", "text"],
+      properties: { type: { enum: partTypes }, text: { type: "string" } },
+    },
+  };
+  const form = { anyOf: [{ type: "string" }, parts] };
+  const schema = z.unknown().transform((value, context) => {
     const refuse = (message: string, path: (string | number)[], isUnsupported = false) => {
       context.issues.push({ code: "custom", message, path, input: value, ...(isUnsupported && unsupported) });
       return z.NEVER;
@@ -127,6 +140,7 @@ export function contentOf(...partTypes: string[]): z.ZodType<string> {
     }
     return texts.join("\n");
   });
+  return written(schema, form);
 }
 
 /** Path of a field → whether a value asks for nothing that this server does not do. Absent and null never do. */

@@ -386,4 +386,17 @@ describe.skipIf(!existsSync(executablePath))("the chat page", () => {
       await picture("list");
     }
   });
+
+  it("shows the API at /docs, without the network", async () => {
+    const foreign: string[] = [];
+    page.on("request", (request) => {
+      if (!request.url().startsWith(server.url) && !request.url().startsWith("data:")) foreign.push(request.url());
+    });
+    await page.goto(`${server.url}/docs`);
+    await page.getByText("/v1/chat/completions").first().waitFor();
+    await page.getByText("Reply to a whole history").click();
+    await page.getByRole("button", { name: "Execute" }).waitFor();
+    await page.screenshot({ path: path.join(pictures, "docs.png") });
+    expect(foreign).toEqual([]);
+  });
 });

@@ -1,0 +1,197 @@
+// The forms of answers, as the OpenAPI document tells them. Answers are made elsewhere, in plain code; that they have
+// these forms is for the tests to show.
+import { z } from "zod";
+
+const seconds = z.int().describe("Unix time in seconds");
+const count = z.int().min(0);
+const metadata = z.record(z.string(), z.string());
+const listOf = <T extends z.ZodType>(item: T) =>
+  z.object({
+    object: z.literal("list"),
+    data: z.array(item),
+    first_id: z.string().nullable(),
+    last_id: z.string().nullable(),
+    has_more: z.boolean(),
+  });
+
+export const errorAnswer = named(
+  "Error",
+  z.object({
+    error: z.object({
+      message: z.string(),
+      type: z.string(),
+      param: z.string().nullable().describe("The field at fault: `messages[0].role`"),
+      code: z.string().describe("What programs compare"),
+    }),
+  }),
+);
+
+/** What a turn cost; our own fields of every answer. */
+const report = {
+  state: z
+    .enum(["restored", "recomputed", "cold"])
+    .nullable()
+    .describe(
+      "How the turn came to its state: read back, computed again because what was kept is gone, or from nothing",
+    ),
+  griffin: z
+    .object({
+      state_bytes: count,
+      restored_tokens: count,
+      computed_tokens: count,
+      rows_written: count,
+      bytes_written: count,
+    })
+    .nullable()
+    .describe("What was restored, computed and written; null until it is known"),
+};
+
+const wireToken = z.object({ token: z.string(), bytes: z.array(z.int()).nullable(), logprob: z.number() });
+const logprob = wireToken.extend({ top_logprobs: z.array(wireToken) });
+
+const chatUsage = z.object({
+  prompt_tokens: count,
+  completion_tokens: count,
+  total_tokens: count,
+  prompt_tokens_details: z.object({ cached_tokens: count }),
+});
+const chatLogprobs = z.object({ content: z.array(logprob), refusal: z.null() }).nullable();
+
+export const chatCompletion = named(
+  "ChatCompletion",
+  z.object({
+    id: z.string(),
+    object: z.literal("chat.completion"),
+    created: seconds,
+    model: z.string(),
+    choices: z.array(
+      z.object({
+        index: count,
+        message: z.object({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+        logprobs: chatLogprobs,
+        finish_reason: z.enum(["stop", "length"]),
+      }),
+    ),
+    usage: chatUsage,
+    ...report,
+  }),
+);
+
+const responseUsage = z.object({
+  input_tokens: count,
+  input_tokens_details: z.object({ cached_tokens: count, cache_write_tokens: count }),
+  output_tokens: count,
+  output_tokens_details: z.object({ reasoning_tokens: count }),
+  total_tokens: count,
+});
+
+const outputText = z.object({
+  type: z.literal("output_text"),
+  text: z.string(),
+  annotations: z.array(z.unknown()),
+  logprobs: z.array(logprob),
+});
+const inputText = z.object({ type: z.literal("input_text"), text: z.string() });
+const itemStatus = z.enum(["in_progress", "completed", "incomplete"]);
+
+const outputMessage = z.object({
+  id: z.string(),
+  type: z.literal("message"),
+  role: z.literal("assistant"),
+  status: itemStatus,
+  content: z.array(outputText),
+});
+
+const status = z.enum(["in_progress", "completed", "incomplete", "cancelled", "failed"]);
+
+export const response = named(
+  "Response",
+  z.object({
+    id: z.string(),
+    object: z.literal("response"),
+    created_at: seconds,
+    completed_at: seconds.nullable(),
+    status,
+    error: z.object({ code: z.string(), message: z.string() }).nullable(),
+    incomplete_details: z.object({ reason: z.string() }).nullable(),
+    instructions: z.string().nullable(),
+    model: z.string(),
+    output: z.array(outputMessage),
+    previous_response_id: z.string().nullable(),
+    conversation: z.object({ id: z.string() }).nullable(),
+    max_output_tokens: count,
+    temperature: z.number(),
+    top_p: z.number(),
+    top_logprobs: count,
+    frequency_penalty: z.number(),
+    presence_penalty: z.number(),
+    text: z.object({ format: z.looseObject({ type: z.string() }) }),
+    tools: z.array(z.unknown()),
+    tool_choice: z.unknown(),
+    parallel_tool_calls: z.boolean(),
+    truncation: z.enum(["auto", "disabled"]),
+    store: z.boolean(),
+    background: z.boolean(),
+    reasoning: z.null(),
+    max_tool_calls: z.null(),
+    service_tier: z.literal("default"),
+    user: z.null(),
+    safety_identifier: z.null(),
+    prompt_cache_key: z.null(),
+    metadata,
+    usage: responseUsage.nullable(),
+    ...report,
+  }),
+);
+
+export const deletedResponse = z.object({ id: z.string(), object: z.literal("response"), deleted: z.literal(true) });
+
+export const conversation = named(
+  "Conversation",
+  z.object({
+    id: z.string(),
+    object: z.literal("conversation"),
+    created_at: seconds,
+    metadata,
+    parent: z.string().nullable().describe("The conversation it was forked from"),
+    head: z.string().nullable().describe("Its last response"),
+  }),
+);
+
+export const deletedConversation = z.object({
+  id: z.string(),
+  object: z.literal("conversation.deleted"),
+  deleted: z.literal(true),
+});
+
+const ofResponse = { response_id: z.string() };
+const inputMessage = z.object({
+  id: z.string(),
+  type: z.literal("message"),
+  role: z.enum(["system", "developer", "user", "assistant"]),
+  status: itemStatus,
+  content: z.array(z.union([inputText, outputText])),
+  ...ofResponse,
+});
+const reply = outputMessage.extend({
+  ...ofResponse,
+  response_status: status,
+  previous_response_id: z.string().nullable(),
+  usage: responseUsage.nullable(),
+  ...report,
+});
+
+export const conversationItems = named("ConversationItems", listOf(z.union([reply, inputMessage])));
+
+export const model = named(
+  "Model",
+  z.object({ id: z.string(), object: z.literal("model"), created: seconds, owned_by: z.string() }),
+);
+export const models = z.object({ object: z.literal("list"), data: z.array(model) });
+
+export const health = z.object({ status: z.literal("ok") });
+
+/** A schema that the document keeps under a name. */
+function named<T extends z.ZodType>(id: string, schema: T): T {
+  return schema.meta({ id });
+}

@@ -1,0 +1,129 @@
+// Every operation of the API. A test holds this list to the app's routes.
+import { chatRequest } from "../chat-completions.ts";
+import { createRequest, forkRequest, listQuery, updateRequest } from "../conversations.ts";
+import { responseRequest, retrieveQuery } from "../responses.ts";
+import * as answers from "./answers.ts";
+import type { Operation } from "./operation.ts";
+
+const idempotencyKey = {
+  "Idempotency-Key": "Names the request for a day: sent again, it finds the turn that the first one began",
+};
+
+export const operations: readonly Operation[] = [
+  {
+    method: "post",
+    path: "/v1/chat/completions",
+    tag: "Chat",
+    summary: "Reply to a whole history",
+    description:
+      "Of the history, what ends with the latest reply of ours is restored from its state; only the rest is computed. The turn ends when its client goes away.",
+    headers: idempotencyKey,
+    body: chatRequest,
+    answer: answers.chatCompletion,
+    streams: "with `stream`: one chunk an event, then `[DONE]`",
+  },
+  {
+    method: "post",
+    path: "/v1/responses",
+    tag: "Responses",
+    summary: "Begin a response",
+    description:
+      "In a conversation, after another response, or anew. It runs on when its client goes away, and is kept until it is deleted.",
+    headers: idempotencyKey,
+    body: responseRequest,
+    answer: answers.response,
+    streams: "with `stream`: the events of OpenAI's Responses API, numbered, then `[DONE]`",
+  },
+  {
+    method: "get",
+    path: "/v1/responses/{id}",
+    tag: "Responses",
+    summary: "Get a response, or its events again",
+    query: retrieveQuery,
+    answer: answers.response,
+    streams: "with `stream=true`: its events after `starting_after`, live while it runs",
+  },
+  {
+    method: "post",
+    path: "/v1/responses/{id}/cancel",
+    tag: "Responses",
+    summary: "Stop a response after the token that is being made",
+    answer: answers.response,
+  },
+  {
+    method: "delete",
+    path: "/v1/responses/{id}",
+    tag: "Responses",
+    summary: "Delete a response",
+    description:
+      "Its text is gone, its state cannot be reached. What was said in it stays in states that went on from it.",
+    answer: answers.deletedResponse,
+  },
+  {
+    method: "post",
+    path: "/v1/conversations",
+    tag: "Conversations",
+    summary: "Make a conversation",
+    headers: idempotencyKey,
+    body: createRequest,
+    answer: answers.conversation,
+  },
+  {
+    method: "get",
+    path: "/v1/conversations/{id}",
+    tag: "Conversations",
+    summary: "Get a conversation",
+    answer: answers.conversation,
+  },
+  {
+    method: "post",
+    path: "/v1/conversations/{id}",
+    tag: "Conversations",
+    summary: "Change its metadata",
+    body: updateRequest,
+    answer: answers.conversation,
+  },
+  {
+    method: "delete",
+    path: "/v1/conversations/{id}",
+    tag: "Conversations",
+    summary: "Delete a conversation, and all that no fork of it needs",
+    answer: answers.deletedConversation,
+  },
+  {
+    method: "get",
+    path: "/v1/conversations/{id}/items",
+    tag: "Conversations",
+    summary: "List what was said",
+    query: listQuery,
+    answer: answers.conversationItems,
+  },
+  {
+    method: "post",
+    path: "/v1/conversations/{id}/fork",
+    tag: "Conversations",
+    summary: "Branch a conversation at any response",
+    description:
+      "`response_id` null: before the first one; absent: at its end. The branches share all that was before.",
+    body: forkRequest,
+    answer: answers.conversation,
+  },
+  {
+    method: "get",
+    path: "/v1/models",
+    tag: "Models",
+    summary: "List the models, the default first",
+    answer: answers.models,
+  },
+  { method: "get", path: "/v1/models/{id}", tag: "Models", summary: "Get a model", answer: answers.model },
+  { method: "get", path: "/health", tag: "Server", summary: "Whether the server answers", answer: answers.health },
+  {
+    method: "get",
+    path: "/metrics",
+    tag: "Server",
+    summary: "Counters, in Prometheus' text format",
+    answer: "text/plain",
+  },
+  { method: "get", path: "/openapi.json", tag: "Server", summary: "This document", answer: "application/json" },
+  { method: "get", path: "/docs", tag: "Server", summary: "This document as a page", answer: "text/html" },
+];
