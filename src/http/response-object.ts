@@ -80,7 +80,8 @@ export function responseObject(object: string, view: TurnView, logprobs: WireLog
     truncation: "disabled" as const,
     store: true,
     background: options.background,
-    // Required by the Open Responses schema; there is nothing of the kind here.
+    // Required by the schemas of Open Responses and openai-node; there is nothing of the kind here.
+    access_programs: null,
     reasoning: null,
     max_tool_calls: null,
     service_tier: "default" as const,

@@ -132,6 +132,7 @@ export const response = named(
     truncation: z.enum(["auto", "disabled"]),
     store: z.boolean(),
     background: z.boolean(),
+    access_programs: z.null(),
     reasoning: z.null(),
     max_tool_calls: z.null(),
     service_tier: z.literal("default"),

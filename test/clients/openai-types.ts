@@ -1,0 +1,18 @@
+// What openai's client promises its users to find in answers: the types that openai-shapes.ts makes schemas of.
+import type { ChatCompletion, ChatCompletionChunk, Completion, Model } from "openai/resources";
+import type { Conversation, ConversationDeletedResource, ConversationItemList } from "openai/resources/conversations";
+import type { ResponseItemList } from "openai/resources/responses/input-items";
+import type { Response, ResponseStreamEvent } from "openai/resources/responses/responses";
+
+export interface Answers {
+  chatCompletion: ChatCompletion;
+  chatCompletionChunk: ChatCompletionChunk;
+  completion: Completion;
+  model: Model;
+  response: Response;
+  responseEvent: ResponseStreamEvent;
+  inputItems: ResponseItemList;
+  conversation: Conversation;
+  conversationDeleted: ConversationDeletedResource;
+  conversationItems: ConversationItemList;
+}
