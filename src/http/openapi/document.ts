@@ -8,6 +8,13 @@ import { jsonForm } from "./written.ts";
 
 type Json = Record<string, unknown>;
 
+/** One event of a stream, as its fields. */
+const serverSentEvent: Json = {
+  type: "object",
+  required: ["data"],
+  properties: { event: { type: "string" }, data: { type: "string" }, id: { type: "string" } },
+};
+
 /** The document of these operations. */
 export function openApiDocument(operations: readonly Operation[]): Json {
   const schemas: Json = {};
@@ -75,7 +82,7 @@ function described(operation: Operation, schemas: Json): Json {
         description: streams === undefined ? "Done" : `Done; ${streams}`,
         content: {
           ...content(answer, schemas),
-          ...(streams !== undefined && { "text/event-stream": { schema: { type: "string" } } }),
+          ...(streams !== undefined && { "text/event-stream": { schema: serverSentEvent } }),
         },
       },
       default: { $ref: "#/components/responses/Error" },
