@@ -17,14 +17,22 @@ export const errorCodes = [
   "key_reused", // an Idempotency-Key came again with another request
   "model_not_found", // no checkpoint of that name is configured
   "model_too_large", // the model does not fit in the memory allowed
+  "moderation_failed", // the operator's moderation service did not answer
   "not_found", // a named file or tensor does not exist
   "overloaded", // there is not enough memory at the moment: others use it
+  "refused", // the operator's moderation does not allow what was said
   "unsupported", // well-formed, but asks for something this project does not do
 ] as const;
 
 export type ErrorCode = (typeof errorCodes)[number];
 
-const passing: ReadonlySet<ErrorCode> = new Set(["conversation_busy", "internal", "io_failed", "overloaded"]);
+const passing: ReadonlySet<ErrorCode> = new Set([
+  "conversation_busy",
+  "internal",
+  "io_failed",
+  "moderation_failed",
+  "overloaded",
+]);
 
 /** Whether the same request may succeed when it comes again. */
 export const isPassing = (code: ErrorCode): boolean => passing.has(code);

@@ -28,6 +28,12 @@ export interface Env {
   NAMED_REQUESTS: Namespace<Remote<NamedRequest>>;
   /** Larger checkpoints, where R2 is bound. */
   MODELS_BUCKET?: { get(key: string): Promise<{ body: ReadableStream<Uint8Array> } | null> };
+  /** JSON: what is moderated and where. See moderation.ts; absent for no moderation. */
+  MODERATION?: string;
+  /** Secret that the moderation service asks for. */
+  MODERATION_KEY?: string;
+  /** The moderation service, where it is a worker. */
+  MODERATOR?: { fetch(url: string, init: RequestInit): Promise<Response> };
   /** JSON: model id → where its checkpoint lies. See engines.ts. */
   MODELS?: string;
 }

@@ -7,6 +7,7 @@ import { renderPrompt } from "../model/chat-template.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import type { LiveTurn } from "./live-turn.ts";
+import { moderationOf, outputGate } from "./moderation.ts";
 import type { TurnOptions, TurnStatus, TurnView } from "./protocol.ts";
 import { identityOf, recall, recentTokens, type Past } from "./recall.ts";
 import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
@@ -106,6 +107,9 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   if (tokenizer === null || chat === null) {
     throw new GriffinError("unsupported", `The model "${row.options.model}" has no tokenizer or no chat tokens.`);
   }
+  const moderation = moderationOf(host.env);
+  if (moderation?.input) await moderation.check(row.messages.map(({ content }) => content).join("\n"));
+  const gate = outputGate(moderation, (event) => live.add(event));
   const past = recall(store, row.parent, engine);
   const prompt = renderPrompt([...past.messages, ...row.messages], tokenizer, chat, past.lastToken);
   const log = openLog(host, row, engine);
@@ -117,12 +121,14 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   const result = await readAll(engine.generate({ ...turn, replied: log.replied }, live.cancel.signal), (next) => {
     const { token, logProbability, top } = next;
     const details = logProbability === undefined || top === undefined ? undefined : { logProbability, top };
-    live.add(tokenEvent(reply.length, next, details, tokenizer));
+    const passed = gate.add(tokenEvent(reply.length, next, details, tokenizer));
     text += next.text;
     reply.push(token);
     if (details !== undefined) logProbabilities.push(details);
     log.add(token);
+    return passed;
   });
+  await gate.end(result.text);
   if (result.finishReason === "cancelled" && reply.length === 0) {
     throw new GriffinError("cancelled", "The turn was cancelled before its first token.");
   }
@@ -151,11 +157,14 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
 /** Hands on each token. Whatever happens, the engine gets its slot back. */
 async function readAll(
   events: ReturnType<EdgeEngine["generate"]>,
-  each: (token: GeneratedToken) => void,
+  each: (token: GeneratedToken) => Promise<void> | void,
 ): Promise<TurnResult> {
   let next = await events.next();
   try {
-    for (; !next.done; next = await events.next()) each(next.value);
+    for (; !next.done; next = await events.next()) {
+      const passed = each(next.value);
+      if (passed !== undefined) await passed;
+    }
     return next.value;
   } catch (error) {
     await events.throw(error).catch(() => undefined);

@@ -19,8 +19,10 @@ export const statusOf = {
   key_reused: 422,
   model_not_found: 404,
   model_too_large: 503,
+  moderation_failed: 503,
   not_found: 404,
   overloaded: 503,
+  refused: 400,
   unsupported: 400,
 } as const satisfies Record<ErrorCode, number>;
 

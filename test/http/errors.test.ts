@@ -49,6 +49,7 @@ describe("an error on the wire", () => {
       "conversation_busy",
       "internal",
       "io_failed",
+      "moderation_failed",
       "overloaded",
     ]);
   });
