@@ -1,10 +1,10 @@
 // The worker under `workerd serve`, measured by a client on the same machine over loopback. Every loop is bounded; the
 // client takes part of the same cores, so the figures are lower bounds.
-import { Agent, get } from "node:http";
 import { startServer, type TestServer } from "../test/server.ts";
 import { ask, respond, type Reply } from "../test/serve/client.ts";
 import { talk } from "../test/serve/talk.ts";
 import { grouped, type Figure } from "./figure.ts";
+import { measureLoad } from "./load.ts";
 import type { Section } from "./report.ts";
 
 const runs = 9;
@@ -16,13 +16,13 @@ export async function measureHttp(): Promise<Section[]> {
   const server = await startServer();
   try {
     const rates = await measureRates(server);
-    const health = await measureHealth(server);
+    const loads = await measureLoads(server);
     const short = await measureTurns(server);
     const long = await measureResume(server);
     return [
       {
         title: "Pocket over HTTP, under workerd serve",
-        figures: [...coldStart, ...rates, ...health, ...short, ...long],
+        figures: [...coldStart, ...rates, ...loads, ...short, ...long],
       },
     ];
   } finally {
@@ -71,28 +71,40 @@ async function measureRates(server: TestServer): Promise<Figure[]> {
   ];
 }
 
-/** `/health` from 16 connections that are kept alive. */
-async function measureHealth(server: TestServer): Promise<Figure[]> {
-  const connections = 16;
-  const requests = 4_000;
-  const agent = new Agent({ keepAlive: true, maxSockets: connections });
-  const once = () =>
-    new Promise<void>((resolve, reject) => {
-      get(`${server.url}/health`, { agent }, (response) => response.resume().on("end", resolve)).on("error", reject);
-    });
-  const values: number[] = [];
-  for (let run = 0; run < runs; run++) {
-    let left = requests;
-    const startMs = performance.now();
-    await Promise.all(
-      Array.from({ length: connections }, async () => {
-        while (left-- > 0) await once();
-      }),
-    );
-    values.push(requests / ((performance.now() - startMs) / 1000));
-  }
-  agent.destroy();
-  return [{ name: "`GET /health`, 16 connections", unit: "requests/s", values }];
+/** Requests by the thousand: what the router alone can do, short completions, and turns that go on from a stored state. */
+async function measureLoads(server: TestServer): Promise<Figure[]> {
+  const begun = await respond(server, { input: talk(0), max_output_tokens: 16 });
+  // Without its stop tokens pocket talks on until it has said as much as it may.
+  const sixteen = { model: "pocket", temperature: 0, logit_bias: { 1: -100, 5: -100 } };
+  const completion = (n: number) => ({
+    ...sixteen,
+    max_tokens: 16,
+    messages: [{ role: "user", content: `${n} foxes.` }],
+  });
+  const turn = (n: number) => ({
+    ...sixteen,
+    max_output_tokens: 16,
+    input: `${n} foxes.`,
+    previous_response_id: begun.id,
+  });
+  const few = { requests: 96, runs: 5 };
+  const many = { requests: 4_000, runs };
+  return [
+    ...(await measureLoad(server.url, { name: "`GET /health`", path: "/health", ...many })),
+    ...(await measureLoad(server.url, { name: "`GET /v1/models`", path: "/v1/models", ...many })),
+    ...(await measureLoad(server.url, {
+      name: "a chat completion of 16 tokens",
+      path: "/v1/chat/completions",
+      body: completion,
+      ...few,
+    })),
+    ...(await measureLoad(server.url, {
+      name: "a turn of 16 tokens after a stored one",
+      path: "/v1/responses",
+      body: turn,
+      ...few,
+    })),
+  ];
 }
 
 /** What responses of an ordinary chat write. */
