@@ -149,7 +149,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
 }
 
 /** Hands on each token. Whatever happens, the engine gets its slot back. */
-async function readAll(
+export async function readAll(
   events: ReturnType<EdgeEngine["generate"]>,
   each: (token: GeneratedToken) => void,
 ): Promise<TurnResult> {
@@ -207,7 +207,7 @@ export function samplingOf(options: TurnOptions): NonNullable<Turn["sampling"]> 
 }
 
 /** What a caller may know of a failure. */
-function publicError(error: unknown): { code: ErrorCode; message: string } {
+export function publicError(error: unknown): { code: ErrorCode; message: string } {
   if (error instanceof GriffinError) return { code: error.code, message: error.message };
   // Messages of errors that are not ours may quote what users said; where they come from does not.
   const { name, stack = "" } = error instanceof Error ? error : new Error();
