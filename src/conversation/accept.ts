@@ -34,7 +34,7 @@ export function repeatedTurn(
 /** Where a turn goes. Throws `not_found`, `conversation_busy`, or `invalid_argument` where there is no state to go on from. */
 export function placeOf(
   store: Store,
-  { place, messages }: TurnRequest,
+  { place, messages }: Pick<TurnRequest, "place" | "messages">,
 ): Pick<TurnRow, "parent" | "branch" | "messages"> {
   if (place.kind === "prefix") return { ...store.longestPrefix(messages), branch: null };
   if (place.kind === "after") {

@@ -6,6 +6,8 @@ import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
 import { checkFinished, checkRequest, placeOf, repeatedTurn } from "./accept.ts";
 import { Alarm } from "./alarm.ts";
+import type { CompletionRequest } from "./completion-protocol.ts";
+import { beginCompletion } from "./completions.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { LiveTurn } from "./live-turn.ts";
@@ -22,6 +24,7 @@ import {
 import { replay } from "./replay.ts";
 import { runTurn, type TurnHost } from "./run-turn.ts";
 import { hasStore, openStore, type Store } from "./store.ts";
+import { countTokens, decodeTokens, encodeTokens, type Counted, type Encoded } from "./tokens.ts";
 import { turnLine } from "./turn-log.ts";
 import { branchHead, branchView, listedTurn, startedEvent, turnRow, turnStep, viewOf } from "./view.ts";
 
@@ -144,6 +147,29 @@ export class Conversation extends DurableObject<Env> {
     const store = this.#known();
     store.removeTurn(turn);
     if (store.branchCount() === 0 && store.counts().turns === 0) await this.#leaveTombstone();
+  }
+
+  /** Completes prompts. Nothing of it is kept; it ends when the reader of its events, NDJSON, goes away. */
+  async complete(request: CompletionRequest): Promise<ReadableStream<Uint8Array>> {
+    const { events, done } = await beginCompletion(request, this.env, this.ctx.id.toString());
+    this.ctx.waitUntil(done);
+    return events;
+  }
+
+  /** The tokens of a text or of a chat. */
+  async encode(request: Encoded): Promise<number[]> {
+    return encodeTokens(request, this.env);
+  }
+
+  /** The text of tokens. */
+  async decode(model: string, tokens: number[]): Promise<string> {
+    return decodeTokens(model, tokens, this.env);
+  }
+
+  /** The tokens that a turn would report to have read, what was said before it included. */
+  async countTokens(request: Counted): Promise<number> {
+    const isNew = request.place.kind === "after" && request.place.turn === null;
+    return countTokens(isNew ? null : this.#known(), request, this.env);
   }
 
   override async alarm(): Promise<void> {

@@ -1,19 +1,18 @@
 // Events as the lines of a stream: NDJSON, made as it is read, so that a slow reader costs nothing.
-import type { TurnEvent } from "./protocol.ts";
 
 /** Events written in one piece, so that a stream that is far behind catches up quickly. */
 export const mostEventsAPiece = 256;
 
 /** Where lines come from. */
-export interface EventSource {
+export interface EventSource<Event> {
   /** The next events, at most `mostEventsAPiece`; none when there are no more. */
-  next(): TurnEvent[] | Promise<TurnEvent[]>;
+  next(): Event[] | Promise<Event[]>;
   /** The reader went away before the end. */
   abandon?(): void;
 }
 
 /** The stream of all events of a source. */
-export function eventLines(source: EventSource): ReadableStream<Uint8Array> {
+export function eventLines<Event>(source: EventSource<Event>): ReadableStream<Uint8Array> {
   const utf8 = new TextEncoder();
   return new ReadableStream({
     type: "bytes",

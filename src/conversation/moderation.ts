@@ -4,7 +4,6 @@
 import { z } from "zod";
 import { GriffinError } from "../errors.ts";
 import type { Env } from "./env.ts";
-import type { TurnEvent } from "./protocol.ts";
 
 type ModerationEnv = Pick<Env, "MODERATION" | "MODERATION_KEY" | "MODERATOR">;
 
@@ -67,16 +66,19 @@ export function moderationOf(env: ModerationEnv): Moderation | null {
 }
 
 /** Where the events of a reply go: on, once the service has seen the text in them. */
-export interface OutputGate {
-  add(event: TurnEvent & { type: "token" }): Promise<void> | void;
+export interface OutputGate<Event> {
+  add(event: Event): Promise<void> | void;
   /** Lets the last ones go on; `rest` is text that comes after them. */
   end(rest: string): Promise<void> | void;
 }
 
 /** A gate in front of `pass`; without moderation of replies it is open. */
-export function outputGate(moderation: Moderation | null, pass: (event: TurnEvent) => void): OutputGate {
+export function outputGate<Event extends { text: string }>(
+  moderation: Moderation | null,
+  pass: (event: Event) => void,
+): OutputGate<Event> {
   if (!moderation?.output) return { add: pass, end: () => undefined };
-  let held: TurnEvent[] = [];
+  const held: Event[] = [];
   let unseen = "";
   let seen = "";
   const look = async () => {

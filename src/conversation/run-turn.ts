@@ -8,7 +8,7 @@ import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import type { LiveTurn } from "./live-turn.ts";
 import { moderationOf, outputGate } from "./moderation.ts";
-import type { TurnOptions, TurnStatus, TurnView } from "./protocol.ts";
+import type { TurnEvent, TurnOptions, TurnStatus, TurnView } from "./protocol.ts";
 import { identityOf, recall, recentTokens, type Past } from "./recall.ts";
 import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
 import { tokenEvent } from "./token-event.ts";
@@ -109,7 +109,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   }
   const moderation = moderationOf(host.env);
   if (moderation?.input) await moderation.check(row.messages.map(({ content }) => content).join("\n"));
-  const gate = outputGate(moderation, (event) => live.add(event));
+  const gate = outputGate<TurnEvent & { type: "token" }>(moderation, (event) => live.add(event));
   const past = recall(store, row.parent, engine);
   const prompt = renderPrompt([...past.messages, ...row.messages], tokenizer, chat, past.lastToken);
   const log = openLog(host, row, engine);
@@ -155,7 +155,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
 }
 
 /** Hands on each token. Whatever happens, the engine gets its slot back. */
-async function readAll(
+export async function readAll(
   events: ReturnType<EdgeEngine["generate"]>,
   each: (token: GeneratedToken) => Promise<void> | void,
 ): Promise<TurnResult> {
@@ -216,7 +216,7 @@ export function samplingOf(options: TurnOptions): NonNullable<Turn["sampling"]> 
 }
 
 /** What a caller may know of a failure. */
-function publicError(error: unknown): { code: ErrorCode; message: string } {
+export function publicError(error: unknown): { code: ErrorCode; message: string } {
   if (error instanceof GriffinError) return { code: error.code, message: error.message };
   // Messages of errors that are not ours may quote what users said; where they come from does not.
   const { name, stack = "" } = error instanceof Error ? error : new Error();

@@ -126,21 +126,23 @@ export class EdgeEngine implements Engine {
 
   /**
    * Reads tokens and yields the logits of every one, [n, V] for each chunk of n; returns the new state. A chunk has at
-   * most `chunkTokens` tokens, and no more than the instance's `logitsTokens`.
+   * most `chunkTokens` tokens, and no more than the instance's `logitsTokens`. Whoever does not read to the end calls
+   * `return()`. Throws `cancelled` once `signal` is aborted.
    */
   async *score(
     tokens: readonly number[],
-    options: { state?: State; chunkTokens?: number } = {},
+    options: { state?: State; chunkTokens?: number; signal?: AbortSignal } = {},
   ): AsyncGenerator<Float32Array, State, undefined> {
-    const { state = emptyState(this.instance.stateLayout), chunkTokens = this.instance.logitsTokens } = options;
+    const { signal, state = emptyState(this.instance.stateLayout), chunkTokens = this.instance.logitsTokens } = options;
     this.#check(tokens, 0, state);
     if (!Number.isSafeInteger(chunkTokens) || chunkTokens < 1)
       throw invalid(`chunkTokens must be 1 or more, got ${chunkTokens}.`);
     const copied = [...tokens]; // the caller's array may change while others run
-    const lease = await this.#slots.acquire();
+    const lease = await this.#slots.acquire(signal);
     try {
       this.instance.restore(lease.slotPtr, state);
       for (let read = 0; read < copied.length; read += chunkTokens) {
+        if (signal?.aborted) throw new GriffinError("cancelled", "The tokens were not read to their end.");
         const chunk = copied.slice(read, read + chunkTokens);
         yield this.#forward(lease, chunk, state.position + read, "all").slice();
         await this.#letOthersIn(chunk.length);

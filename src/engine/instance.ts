@@ -31,7 +31,7 @@ export interface InstanceOptions {
   slots?: number;
   /** The most tokens one pass reads; a prompt is read in chunks of this size. As `chunkTokensFor` says unless told. */
   chunkTokens?: number;
-  /** The most tokens whose logits one pass computes, besides the last one's; 1 unless told. */
+  /** The most tokens of which one pass computes all logits. As `logitsTokensFor` says unless told. */
   logitsTokens?: number;
   /** Refuse models that need more memory than this. */
   memoryLimitBytes?: number;
@@ -48,6 +48,12 @@ const workPerPass = { f32: 300_000_000, bf16: 300_000_000, int8: 600_000_000, in
 /** Tokens to read at once: enough for weights to be used many times, few enough for others to have their turn. */
 export const chunkTokensFor = ({ parameters, format }: Pick<Manifest, "parameters" | "format">): number =>
   Math.min(Math.max(Math.floor(workPerPass[format] / parameters), 8), 64);
+
+/** Memory for the logits of all tokens of a pass: little beside the rest of the arena. */
+const mostLogitsBytes = 2 ** 20;
+
+/** Tokens of which all logits are computed at once. */
+const logitsTokensFor = (vocabSize: number): number => Math.max(Math.floor(mostLogitsBytes / (4 * vocabSize)), 1);
 
 /** A plan is a few hundred KB; those of single tokens and whole chunks stay, those of remainders come and go. */
 const mostPlans = 8;
@@ -70,7 +76,8 @@ export class Instance {
     this.#team = team;
     this.vocabSize = config.vocabSize;
     this.chunkTokens = atLeastOne("chunkTokens", options.chunkTokens ?? chunkTokensFor(manifest));
-    this.logitsTokens = Math.min(atLeastOne("logitsTokens", options.logitsTokens ?? 1), this.chunkTokens);
+    const logitsTokens = options.logitsTokens ?? logitsTokensFor(config.vocabSize);
+    this.logitsTokens = Math.min(atLeastOne("logitsTokens", logitsTokens), this.chunkTokens);
     this.stateLayout = stateLayout(config, manifest.kv);
 
     checkGraph(graph, this.stateLayout, config, manifest.kv);

@@ -12,14 +12,31 @@ export interface TokenLogProbability {
   logProbability: number;
 }
 
+/** What callers are told about one place: the token that stands there, and the likeliest ones. */
+export interface TokenReport {
+  logProbability: number;
+  /** Likeliest first, lowest id first among equals. */
+  top: TokenLogProbability[];
+}
+
 /** log p of one token: (l − max l) − log32(sum32(exp32(l − max l))). */
 export function logProbability(logits: Float32Array, token: number): number {
   return logSoftmax(logits)(token);
 }
 
-/** The `count` likeliest tokens, likeliest first and lowest id first among equals, each as `logProbability` gives it. */
-export function topLogProbabilities(logits: Float32Array, count: number): TokenLogProbability[] {
+/** Of a token and of the `count` likeliest ones, each as `logProbability` gives it. `logits`: [V]. */
+export function reportToken(logits: Float32Array, token: number, count: number): TokenReport {
   const of = logSoftmax(logits);
+  return { logProbability: of(token), top: topLogProbabilities(logits, count, of) };
+}
+
+/** The `count` likeliest tokens, likeliest first and lowest id first among equals, each as `logProbability` gives it. */
+export function topLogProbabilities(
+  logits: Float32Array,
+  count: number,
+  of = logSoftmax(logits),
+): TokenLogProbability[] {
+  if (count === 0) return [];
   const ranking = new Ranking(logits.length);
   ranking.reset(logits);
   return Array.from({ length: Math.min(count, logits.length) }, (_, rank) => {

@@ -4,7 +4,7 @@ import { GriffinError } from "../errors.ts";
 import type { Config } from "../model/config.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { GeneratedToken, Turn, TurnResult } from "./engine.ts";
-import { logProbability, topLogProbabilities } from "./log-probabilities.ts";
+import { reportToken } from "./log-probabilities.ts";
 import { Sampler } from "./sampler.ts";
 import { parseSampling } from "./sampling.ts";
 import { createSpelling } from "./spelling.ts";
@@ -58,11 +58,7 @@ export function createReply(
     next(logits, position) {
       const generated = accept(sampler.sample(logits, position));
       if (top === undefined) return generated;
-      return {
-        ...generated,
-        logProbability: logProbability(logits, generated.token),
-        top: topLogProbabilities(logits, top),
-      };
+      return { ...generated, ...reportToken(logits, generated.token, top) };
     },
     end() {
       const finishReason = stoppedBy !== undefined ? "stop" : completionTokens >= maxTokens ? "length" : "cancelled";

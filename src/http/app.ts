@@ -3,19 +3,23 @@ import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { cors } from "hono/cors";
 import { matchedRoutes } from "hono/route";
+import { getPath } from "hono/utils/url";
 import type { Env } from "../conversation/env.ts";
 import { GriffinError } from "../errors.ts";
 import { chatCompletions } from "./chat-completions.ts";
+import { completions } from "./completions.ts";
 import type { AppEnv } from "./context.ts";
 import { conversations } from "./conversations.ts";
 import { errorResponse, loggableError, requestError } from "./errors.ts";
 import { health } from "./health.ts";
+import { inputTokens } from "./input-tokens.ts";
 import { countRequest, metrics } from "./metrics.ts";
 import { models } from "./models.ts";
 import { openApi } from "./openapi.ts";
 import { bodyLimitBytes } from "./read-body.ts";
 import { createRequestLog } from "./request-log.ts";
 import { responses } from "./responses.ts";
+import { tokens } from "./tokens.ts";
 
 export interface AppOptions {
   /** The ids of the configured models, the default first. */
@@ -24,8 +28,16 @@ export interface AppOptions {
   log: (line: string) => void;
 }
 
+/** Paths that other servers have without a version: for everything that follows they are those below /v1. */
+const unversionedPaths = new Set(["/tokenize", "/detokenize"]);
+
+function versionedPath(request: Request): string {
+  const path = getPath(request);
+  return unversionedPaths.has(path) ? `/v1${path}` : path;
+}
+
 export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
-  const app = new Hono<AppEnv>();
+  const app = new Hono<AppEnv>({ getPath: versionedPath });
   app.use(async (context, next) => {
     const startMs = Date.now();
     const requestLog = createRequestLog(log);
@@ -50,9 +62,8 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     }),
   );
 
-  for (const routes of [chatCompletions, responses, conversations, models, health, metrics, openApi]) {
-    app.route("/", routes);
-  }
+  const api = [chatCompletions, completions, inputTokens, responses, conversations, tokens, models];
+  for (const routes of [...api, health, metrics, openApi]) app.route("/", routes);
   refuseOtherMethods(app);
 
   app.notFound(async (context) => {

@@ -180,7 +180,10 @@ const unknownPrevious = () =>
   requestError("not_found", noSuch("response").message, "previous_response_id", "previous_response_not_found");
 
 /** Where a response goes. One without a place begins an object of its own. */
-function placeOf({ conversation, previous_response_id: previous }: ResponseRequest, { newObject }: Repeat): Place {
+export function placeOf(
+  { conversation, previous_response_id: previous }: ResponseRequest,
+  { newObject }: Pick<Repeat, "newObject">,
+): Place {
   if (typeof conversation === "string" || conversation) {
     const id = typeof conversation === "string" ? conversation : conversation.id;
     const { object, number: branch } = parseId("conversation", id, unknownConversation);

@@ -16,6 +16,13 @@ export const conversationStub = ({ env: { CONVERSATIONS }, var: { tenant } }: As
 export const prefixStub = ({ env: { CONVERSATIONS }, var: { tenant } }: Asked, object: string) =>
   CONVERSATIONS.get(CONVERSATIONS.idFromName(nameOf("prefix", tenant, object)));
 
+/** Objects of a tenant that share the work of which nothing is kept: new ones for every request would leave traces. */
+const workObjects = 16;
+
+/** An object for work of which nothing is kept. */
+export const workStub = ({ env: { CONVERSATIONS }, var: { tenant } }: Asked) =>
+  CONVERSATIONS.get(CONVERSATIONS.idFromName(nameOf("work", tenant, String(Math.floor(Math.random() * workObjects)))));
+
 /** The object that remembers a request which its caller named. */
 export const namedRequestStub = ({ env: { NAMED_REQUESTS }, var: { tenant } }: Asked, name: string) =>
   NAMED_REQUESTS.get(NAMED_REQUESTS.idFromName(nameOf("named", tenant, name)));

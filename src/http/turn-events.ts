@@ -1,24 +1,38 @@
-// The stream of a turn, as it comes from its object: lines of JSON to events.
+// The stream of a turn, or of another work, as it comes from its object: lines of JSON to events.
 import type { TurnEvent, TurnView } from "../conversation/protocol.ts";
 import { GriffinError } from "../errors.ts";
 
-export interface TurnReader {
-  /** From `started` to `ended`; fails with `internal` when the stream breaks off in between. */
-  events: AsyncGenerator<TurnEvent, void, undefined>;
-  /** Stops reading, whatever is being waited for. A turn that ends with its client then ends. */
+export interface EventReader<Event> {
+  /** Up to the last one; fails with `internal` when the stream breaks off before it. */
+  events: AsyncGenerator<Event, void, undefined>;
+  /** Stops reading, whatever is being waited for. Work that ends with its client then ends. */
   abandon: () => void;
 }
 
+/** Of a turn, from `started` to `ended`. */
+export type TurnReader = EventReader<TurnEvent>;
+
 /** Reads no faster than its events are taken. Aborting `signal` abandons it. */
-export function readTurn(stream: ReadableStream<Uint8Array>, signal?: AbortSignal): TurnReader {
+export const readTurn = (stream: ReadableStream<Uint8Array>, signal?: AbortSignal): TurnReader =>
+  readEvents<TurnEvent>(stream, ({ type }) => type === "ended", signal);
+
+/** The same for events of any kind. */
+export function readEvents<Event>(
+  stream: ReadableStream<Uint8Array>,
+  isLast: (event: Event) => boolean,
+  signal?: AbortSignal,
+): EventReader<Event> {
   const reader = stream.getReader();
   const abandon = () => void reader.cancel().catch(() => undefined);
   if (signal?.aborted) abandon();
   signal?.addEventListener("abort", abandon, { once: true });
-  return { events: eventsOf(reader), abandon };
+  return { events: eventsOf(reader, isLast), abandon };
 }
 
-async function* eventsOf(reader: ReadableStreamDefaultReader<Uint8Array>): TurnReader["events"] {
+async function* eventsOf<Event>(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  isLast: (event: Event) => boolean,
+): EventReader<Event>["events"] {
   const utf8 = new TextDecoder();
   let rest = "";
   try {
@@ -27,9 +41,9 @@ async function* eventsOf(reader: ReadableStreamDefaultReader<Uint8Array>): TurnR
       rest = lines.pop() ?? "";
       for (const line of lines) {
         // The object is ours, and writes what protocol.ts says.
-        const event: TurnEvent = JSON.parse(line);
+        const event: Event = JSON.parse(line);
         yield event;
-        if (event.type === "ended") return;
+        if (isLast(event)) return;
       }
     }
     throw brokenOff();

@@ -6,7 +6,7 @@ import type { Answers } from "./openai-types.ts";
 
 interface JsonSchema {
   required?: string[];
-  properties?: Record<string, object | undefined>;
+  properties?: Record<string, JsonSchema | undefined>;
 }
 
 const file = path.join(import.meta.dirname, "openai-types.ts");
@@ -18,16 +18,29 @@ const schema = createGenerator({
   additionalProperties: true,
   topRef: false,
 }).createSchema("Answers");
-// Of a response the client makes `output_text` itself; the others are null in OpenAI's own answers, whatever the type says.
-const response = schema.definitions?.["Response"] as JsonSchema;
+// Where OpenAI's own answers are not of the client's types. Of a response the client makes `output_text` itself.
+const response = definition("Response");
 response.required = response.required?.filter((name) => name !== "output_text");
-for (const name of ["usage", "user"]) {
-  const { [name]: field } = response.properties ?? {};
-  response.properties = { ...response.properties, [name]: { anyOf: [{ type: "null" }, field] } };
-}
+allowNull(response, "usage", "user");
+// Nothing comes before the first token of a prompt.
+const logprobs = definition("CompletionChoice.Logprobs").properties ?? {};
+for (const name of ["token_logprobs", "top_logprobs"]) allowNull(logprobs[name], "items");
 
 const ajv = new Ajv({ strict: false, allErrors: false, verbose: false });
 ajv.addSchema({ ...schema, $id: "openai" });
+
+function definition(name: string): JsonSchema {
+  const found = schema.definitions?.[name];
+  if (typeof found !== "object") throw new Error(`openai-node has no type ${name} any more.`);
+  return found as JsonSchema;
+}
+
+/** Lets fields of an object, or the items of a list, be null as well. */
+function allowNull(of: JsonSchema | undefined, ...names: string[]): void {
+  const fields = (names[0] === "items" ? of : of?.properties) as Record<string, object | undefined> | undefined;
+  if (fields === undefined) throw new Error(`There is no ${names.join(", ")}.`);
+  for (const name of names) fields[name] = { anyOf: [{ type: "null" }, fields[name]] };
+}
 
 /** Returns an answer, or fails where it is not of the type that the client promises. */
 export function checkShape(type: keyof Answers, answer: unknown): void {

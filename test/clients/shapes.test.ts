@@ -52,6 +52,17 @@ describe("answers have the types of openai-node", () => {
     expect(chunks.length).toBeGreaterThan(3);
   });
 
+  it("of completions", async () => {
+    const prompt = ["My name is", "The fox"];
+    const whole = await checked("completion", "/v1/completions", { ...greedy, prompt, max_tokens: 4 });
+    expect(whole["choices"]).toHaveLength(2);
+    const scored = { ...greedy, prompt: [[2, 100, 200]], max_tokens: 1, echo: true, logprobs: 2 };
+    const { choices } = await checked("completion", "/v1/completions", scored);
+    expect((choices as Json[])[0]?.["logprobs"]).toMatchObject({
+      token_logprobs: [null, expect.any(Number), expect.any(Number), expect.any(Number)],
+    });
+  });
+
   it("of responses and their events", async () => {
     const path = "/v1/responses";
     const whole = await checked("response", path, { ...greedy, input: "My name is Ada.", instructions: "Be kind." });

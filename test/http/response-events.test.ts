@@ -44,6 +44,7 @@ const response = {
   truncation: "disabled",
   store: true,
   background: false,
+  access_programs: null,
   reasoning: null,
   max_tool_calls: null,
   service_tier: "default",

@@ -77,6 +77,33 @@ export const chatCompletion = named(
   }),
 );
 
+const tokenLists = z.object({
+  tokens: z.array(z.string()),
+  token_logprobs: z.array(z.number().nullable()),
+  top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),
+  text_offset: z.array(count),
+});
+
+export const completion = named(
+  "Completion",
+  z.object({
+    id: z.string(),
+    object: z.literal("text_completion"),
+    created: seconds,
+    model: z.string(),
+    choices: z.array(
+      z.object({
+        index: count,
+        text: z.string(),
+        logprobs: tokenLists.nullable().describe("Null before a prompt's first token: nothing comes before it"),
+        finish_reason: z.enum(["stop", "length"]),
+      }),
+    ),
+    usage: chatUsage,
+    ...report,
+  }),
+);
+
 const responseUsage = z.object({
   input_tokens: count,
   input_tokens_details: z.object({ cached_tokens: count, cache_write_tokens: count }),
@@ -189,6 +216,10 @@ export const model = named(
   z.object({ id: z.string(), object: z.literal("model"), created: seconds, owned_by: z.string() }),
 );
 export const models = z.object({ object: z.literal("list"), data: z.array(model) });
+
+export const inputTokens = z.object({ object: z.literal("response.input_tokens"), input_tokens: count });
+export const tokens = z.object({ count, max_model_len: z.null(), tokens: z.array(count) });
+export const text = z.object({ prompt: z.string(), text: z.string() });
 
 export const health = z.object({ status: z.literal("ok") });
 

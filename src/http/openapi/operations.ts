@@ -1,7 +1,9 @@
 // Every operation of the API. A test holds this list to the app's routes.
 import { chatRequest } from "../chat-completions.ts";
+import { completionRequest } from "../completions.ts";
 import { createRequest, forkRequest, listQuery, updateRequest } from "../conversations.ts";
 import { responseRequest, retrieveQuery } from "../responses.ts";
+import { detokenizeRequest, tokenizeRequest } from "../tokens.ts";
 import * as answers from "./answers.ts";
 import type { Operation } from "./operation.ts";
 
@@ -20,6 +22,17 @@ export const operations: readonly Operation[] = [
     headers: idempotencyKey,
     body: chatRequest,
     answer: answers.chatCompletion,
+    streams: "with `stream`: one chunk an event, then `[DONE]`",
+  },
+  {
+    method: "post",
+    path: "/v1/completions",
+    tag: "Completions",
+    summary: "Go on with raw prompts",
+    description:
+      "No chat template, and nothing is kept. `echo` with `logprobs` tells the log-probability of every token of a prompt.",
+    body: completionRequest,
+    answer: answers.completion,
     streams: "with `stream`: one chunk an event, then `[DONE]`",
   },
   {
@@ -58,6 +71,14 @@ export const operations: readonly Operation[] = [
     description:
       "Its text is gone, its state cannot be reached. What was said in it stays in states that went on from it.",
     answer: answers.deletedResponse,
+  },
+  {
+    method: "post",
+    path: "/v1/responses/input_tokens",
+    tag: "Responses",
+    summary: "Count the tokens that a response would read",
+    body: responseRequest,
+    answer: answers.inputTokens,
   },
   {
     method: "post",
@@ -116,6 +137,24 @@ export const operations: readonly Operation[] = [
     answer: answers.models,
   },
   { method: "get", path: "/v1/models/{id}", tag: "Models", summary: "Get a model", answer: answers.model },
+  {
+    method: "post",
+    path: "/v1/tokenize",
+    tag: "Tokens",
+    summary: "The tokens of a text, a raw prompt or a chat",
+    description: "Also at `/tokenize`.",
+    body: tokenizeRequest,
+    answer: answers.tokens,
+  },
+  {
+    method: "post",
+    path: "/v1/detokenize",
+    tag: "Tokens",
+    summary: "The text of tokens",
+    description: "Also at `/detokenize`.",
+    body: detokenizeRequest,
+    answer: answers.text,
+  },
   { method: "get", path: "/health", tag: "Server", summary: "Whether the server answers", answer: answers.health },
   {
     method: "get",

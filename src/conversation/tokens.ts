@@ -1,0 +1,76 @@
+// Texts to tokens and back, and how many a turn would read, without running one.
+import type { EdgeEngine } from "../engine/edge.ts";
+import { GriffinError } from "../errors.ts";
+import { renderPrompt, type ChatMessage } from "../model/chat-template.ts";
+import { checkTokens } from "../model/tokens.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import { placeOf } from "./accept.ts";
+import { engineOf } from "./engines.ts";
+import type { Env } from "./env.ts";
+import type { TurnPlace } from "./protocol.ts";
+import { recall } from "./recall.ts";
+import type { Store } from "./store.ts";
+
+/** What is encoded: a text by itself, or the prompt of a chat. */
+export type Encoded =
+  | { kind: "text"; model: string; text: string; addBos: boolean }
+  | { kind: "chat"; model: string; messages: ChatMessage[] };
+
+/** The turn whose tokens are counted. */
+export interface Counted {
+  model: string;
+  place: TurnPlace;
+  messages: ChatMessage[];
+}
+
+/** Throws `unsupported` where the model lacks what it takes. */
+export async function encodeTokens(request: Encoded, env: Env): Promise<number[]> {
+  const engine = await engineOf(request.model, env);
+  const tokenizer = tokenizerOf(engine, request.model);
+  if (request.kind === "chat") return renderPrompt(request.messages, tokenizer, chatOf(engine, request.model));
+  return request.addBos ? encodeRaw(request.text, engine, tokenizer) : tokenizer.encodeText(request.text);
+}
+
+/** Throws `invalid_argument` on ids that the vocabulary does not have. */
+export async function decodeTokens(model: string, tokens: readonly number[], env: Env): Promise<string> {
+  const engine = await engineOf(model, env);
+  blamed("tokens", () => checkTokens("tokens", tokens, engine.config.vocabSize));
+  return tokenizerOf(engine, model).decode(tokens);
+}
+
+/** The tokens that a turn at this place would report to have read: history, messages, template. `store`: null begins anew. */
+export async function countTokens(store: Store | null, { model, place, messages }: Counted, env: Env): Promise<number> {
+  const engine = await engineOf(model, env);
+  const [tokenizer, chat] = [tokenizerOf(engine, model), chatOf(engine, model)];
+  if (store === null) return renderPrompt(messages, tokenizer, chat).length;
+  const { parent } = placeOf(store, { place, messages });
+  const past = recall(store, parent, engine);
+  const prompt = renderPrompt([...past.messages, ...messages], tokenizer, chat, past.lastToken);
+  return (past.state?.position ?? 0) + past.tokens.length + prompt.length;
+}
+
+/** A text as a raw prompt: nothing but the token that every text of the model begins with stands before it. */
+export function encodeRaw(text: string, { config }: EdgeEngine, tokenizer: Tokenizer): number[] {
+  return [config.bosTokenId, ...tokenizer.encodeText(text)];
+}
+
+/** Throws `unsupported` where the model has none. */
+export function tokenizerOf({ tokenizer }: EdgeEngine, model: string): Tokenizer {
+  if (tokenizer === null) throw new GriffinError("unsupported", `The model "${model}" has no tokenizer.`);
+  return tokenizer;
+}
+
+function chatOf({ chat }: EdgeEngine, model: string) {
+  if (chat === null) throw new GriffinError("unsupported", `The model "${model}" has no chat tokens.`);
+  return chat;
+}
+
+/** Runs a check; what it throws names the field of the request that is to blame. */
+export function blamed(param: string, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    if (!(error instanceof GriffinError)) throw error;
+    throw new GriffinError(error.code, error.message, { cause: { param } });
+  }
+}
