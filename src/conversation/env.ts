@@ -34,6 +34,8 @@ export interface Env {
   MODERATION_KEY?: string;
   /** The moderation service, where it is a worker. */
   MODERATOR?: { fetch(url: string, init: RequestInit): Promise<Response> };
+  /** Who runs this server and how to reach them, for /transparency. */
+  OPERATOR?: string;
   /** JSON: model id → where its checkpoint lies. See engines.ts. */
   MODELS?: string;
 }

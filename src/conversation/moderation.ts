@@ -34,6 +34,10 @@ export interface Moderation {
   check(text: string): Promise<void>;
 }
 
+/** What is moderated. Throws `invalid_config`. */
+export const moderates = (env: ModerationEnv): { input: boolean; output: boolean } =>
+  moderationOf(env) ?? { input: false, output: false };
+
 /** The operator's moderation; null where there is none. Throws `invalid_config`. */
 export function moderationOf(env: ModerationEnv): Moderation | null {
   if (env.MODERATION === undefined || env.MODERATION === "") return null;

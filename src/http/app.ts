@@ -20,6 +20,7 @@ import { bodyLimitBytes } from "./read-body.ts";
 import { createRequestLog } from "./request-log.ts";
 import { responses } from "./responses.ts";
 import { tokens } from "./tokens.ts";
+import { transparency } from "./transparency.ts";
 
 export interface AppOptions {
   /** The ids of the configured models, the default first. */
@@ -63,7 +64,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
   );
 
   const api = [chatCompletions, completions, inputTokens, responses, conversations, tokens, models];
-  for (const routes of [...api, health, metrics, openApi]) app.route("/", routes);
+  for (const routes of [...api, health, metrics, openApi, transparency]) app.route("/", routes);
   refuseOtherMethods(app);
 
   app.notFound(async (context) => {

@@ -399,4 +399,11 @@ describe.skipIf(!existsSync(executablePath))("the chat page", () => {
     await page.screenshot({ path: path.join(pictures, "docs.png") });
     expect(foreign).toEqual([]);
   });
+
+  it("says what is kept of what people say", async () => {
+    await page.goto(`${server.url}/transparency`);
+    await page.getByRole("heading", { name: "What is kept" }).waitFor();
+    await page.screenshot({ path: path.join(pictures, "transparency.png") });
+    expect(await page.getByRole("link", { name: "Pocket's card" }).getAttribute("href")).toBe("/card.txt");
+  });
 });

@@ -198,4 +198,15 @@ describe("the app", () => {
     expect(await errorOf(answer)).toEqual({ status: 500, code: "internal", param: null });
     expect(lines[0]).toMatchObject({ error_code: "internal", error_name: "TypeError", status: 500 });
   });
+
+  it("says what is kept, who runs it and who looks, whatever they are called", async () => {
+    const page = async (variables: object) => (await app.request("/transparency", undefined, variables)).text();
+    const plain = await page({});
+    expect(plain).toContain("<li>pocket</li>");
+    expect(plain).toContain("no other service sees what is said");
+    expect(plain).toContain("24 hours");
+    const set = await page({ OPERATOR: "<b>Ada</b> & Co", MODERATION: '{"output": false}' });
+    expect(set).toContain("run by &lt;b&gt;Ada&lt;/b&gt; &amp; Co");
+    expect(set).toContain("A moderation service sees messages before");
+  });
 });

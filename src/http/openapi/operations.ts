@@ -164,5 +164,12 @@ export const operations: readonly Operation[] = [
     answer: "text/plain",
   },
   { method: "get", path: "/openapi.json", tag: "Server", summary: "This document", answer: "application/json" },
+  {
+    method: "get",
+    path: "/transparency",
+    tag: "Server",
+    summary: "What is kept of what people say, and who sees it",
+    answer: "text/html",
+  },
   { method: "get", path: "/docs", tag: "Server", summary: "This document as a page", answer: "text/html" },
 ];

@@ -1,0 +1,90 @@
+// GET /transparency: what this server runs, what it keeps of what people say and for how long, in plain words. It says
+// what the code does and how this server is set up; who runs it says OPERATOR.
+import { Hono } from "hono";
+import { html } from "hono/html";
+import { moderates } from "../conversation/moderation.ts";
+import { rememberedMs } from "../conversation/protocol.ts";
+import type { AppEnv } from "./context.ts";
+
+const hours = rememberedMs / 3_600_000;
+const policy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'";
+
+export const transparency = new Hono<AppEnv>().get("/transparency", async (context) => {
+  const { OPERATOR } = context.env;
+  const checks = moderates(context.env);
+  const looked = [checks.input && "messages", checks.output && "replies"].filter(Boolean).join(" and ");
+  const page = html`<!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <title>What this server does with what you say</title>
+        <link rel="icon" href="/icon.svg" type="image/svg+xml" />
+        <link rel="stylesheet" href="/text.css" />
+      </head>
+      <body>
+        <h1>What this server does with what you say</h1>
+        <p>
+          ${OPERATOR ? `It is run by ${OPERATOR}.` : "Who runs it has not said so here."} A language model answers, not
+          a person.
+        </p>
+
+        <h2>The models</h2>
+        <ul>
+          ${context.var.modelIds().map((id) => html`<li>${id}</li>`)}
+        </ul>
+        <p>
+          Models make things up, and repeat what they were trained on; nothing they say is advice.
+          <a href="/card.txt">Pocket's card</a> says what the small model that comes with this software was trained on,
+          what it can do and what it cannot.
+        </p>
+
+        <h2>What is kept</h2>
+        <table>
+          <thead>
+            <tr>
+              <th>what</th>
+              <th>for how long</th>
+            </tr>
+          </thead>
+          <tbody>
+            <tr>
+              <td>Responses and conversations: what was said, the model's state after each turn, your metadata</td>
+              <td>until you delete them</td>
+            </tr>
+            <tr>
+              <td>Chat completions: the same, so that a chat is not computed again from its beginning each time</td>
+              <td>${hours} hours after it was last gone on with</td>
+            </tr>
+            <tr>
+              <td>Raw completions and counted tokens</td>
+              <td>not at all</td>
+            </tr>
+            <tr>
+              <td>Names of repeated requests (<code>Idempotency-Key</code>), as hashes</td>
+              <td>${hours} hours</td>
+            </tr>
+            <tr>
+              <td>Logs: times, sizes, token counts, ids of requests; not a word of what was said</td>
+              <td>as long as whoever runs this server keeps its logs</td>
+            </tr>
+          </tbody>
+        </table>
+        <p>
+          A deleted conversation is deleted: texts, states and logs of it, at once. While a turn runs its state is in
+          memory beside those of others; it is overwritten when the turn ends. Nothing said here trains a model.
+        </p>
+
+        <h2>Who looks at it</h2>
+        <p>
+          ${
+            looked === ""
+              ? "No moderation is set up: no other service sees what is said."
+              : `A moderation service sees ${looked} before anybody reads them, and may refuse them.`
+          }
+        </p>
+      </body>
+    </html>`;
+  context.header("content-security-policy", policy);
+  return context.html(page);
+});
