@@ -61,6 +61,11 @@ export class EdgeEngine implements Engine {
     return new EdgeEngine({ ...checkpoint, tokenizer }, await Instance.load(module, checkpoint, options));
   }
 
+  /** Lets go of what is not memory: threads, where it has a team. No turn may follow. */
+  close(): Promise<void> {
+    return this.instance.close();
+  }
+
   /** True once a kernel has trapped: what WASM memory holds is unknown, so the engine must be replaced. */
   get isBroken(): boolean {
     return this.#isBroken;
