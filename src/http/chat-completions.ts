@@ -71,7 +71,7 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
     maxTokensField: body.max_completion_tokens ? "max_completion_tokens" : "max_tokens",
     topLogProbabilities: body.logprobs ? (body.top_logprobs ?? 0) : null,
   });
-  const { repeatKey, repeatWithinMs, isNamed } = await repeatOf(context, text);
+  const { repeatKey, repeatWithinMs, isNamed } = await repeatOf(context, text, false);
   const request: TurnRequest = {
     place: { kind: "prefix" },
     messages,

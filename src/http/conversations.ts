@@ -23,7 +23,7 @@ export const listQuery = z.object({
 export const conversations = new Hono<AppEnv>()
   .post("/v1/conversations", async (context) => {
     const { value, text } = await readBody(context.req, createRequest);
-    const { newObject: object } = await repeatOf(context, text);
+    const { newObject: object } = await repeatOf(context, text, true);
     const stub = conversationStub(context, object);
     context.var.log.add({ object: stub.id.toString() });
     const view = await stub.create(value.metadata ?? {});

@@ -97,7 +97,7 @@ export const responses = new Hono<AppEnv>()
       topLogProbabilities: wantsLogprobs ? (body.top_logprobs ?? 0) : null,
     });
     const messages: ChatMessage[] = messagesOf(body.instructions, body.input);
-    const repeat = await repeatOf(context, text);
+    const repeat = await repeatOf(context, text, !body.conversation && !body.previous_response_id);
     const { object, place, unknown } = placeOf(body, repeat);
     const request: TurnRequest = {
       place,
