@@ -36,12 +36,15 @@ if (unknown !== undefined) {
 }
 const wanted = positionals.length === 0 ? Object.keys(benchmarks) : positionals;
 const sections: Section[] = [];
-for (const name of wanted) sections.push(...((await benchmarks[name]?.()) ?? []));
-
 const machine = describeMachine();
+for (const name of wanted) {
+  sections.push(...((await benchmarks[name]?.()) ?? []));
+  // Should a later one fail, what was measured so far is not lost.
+  if (options.json !== undefined) await writeFile(options.json, json(sections, machine));
+}
+
 const results = markdown(sections, machine, ["npm run bench --", ...wanted].join(" "));
 console.log(results);
-if (options.json !== undefined) await writeFile(options.json, json(sections, machine));
 if (options.write) {
   await writeResults(path.join(import.meta.dirname, "README.md"), results);
   await writePlots(path.join(import.meta.dirname, "results"), sections);

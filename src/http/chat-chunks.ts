@@ -3,7 +3,7 @@ import type { TurnEvent, TurnView } from "../conversation/protocol.ts";
 import { GriffinError } from "../errors.ts";
 import { formatId } from "./ids.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
-import { turnError } from "./turn-events.ts";
+import { refusalOf, turnError } from "./turn-events.ts";
 import { chatUsage, reportOf } from "./usage.ts";
 
 const seconds = (ms: number) => Math.floor(ms / 1000);
@@ -18,7 +18,8 @@ function head(object: string, { turn, createdMs, options }: TurnView) {
 }
 
 /** Why a reply ended, if it did; else the turn's failure. */
-function finishReasonOf(view: TurnView): "stop" | "length" {
+function finishReasonOf(view: TurnView): "stop" | "length" | "content_filter" {
+  if (refusalOf(view) !== null) return "content_filter";
   if (view.status === "failed") throw turnError(view);
   if (view.finishReason === "stop" || view.finishReason === "length") return view.finishReason;
   throw new GriffinError("cancelled", "The turn was cancelled before its reply ended.");
@@ -28,13 +29,14 @@ const logprobsOf = (content: WireLogProbability[] | null) => (content === null ?
 
 /** A finished turn as a chat completion; `logprobs` null for none. Throws the error of a turn that has no reply. */
 export function chatCompletion(object: string, view: TurnView, logprobs: WireLogProbability[] | null) {
+  const refusal = refusalOf(view);
   return {
     ...head(object, view),
     object: "chat.completion",
     choices: [
       {
         index: 0,
-        message: { role: "assistant", content: view.text, refusal: null },
+        message: { role: "assistant", content: refusal === null ? view.text : null, refusal },
         logprobs: logprobsOf(logprobs),
         finish_reason: finishReasonOf(view),
       },
@@ -69,6 +71,8 @@ export async function* chatChunks(
     } else {
       const finishReason = finishReasonOf(event.view);
       if (event.rest !== "") yield chunk({ content: event.rest });
+      const refusal = refusalOf(event.view);
+      if (refusal !== null) yield chunk({ refusal });
       const report = reportOf(event.view);
       yield { ...chunk({}, null, finishReason), ...report };
       if (includeUsage) yield { ...common(event.view), choices: [], usage: chatUsage(event.view), ...report };

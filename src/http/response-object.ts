@@ -4,7 +4,7 @@ import type { ChatMessage } from "../model/chat-template.ts";
 import { wireError } from "./errors.ts";
 import { formatId, formatMessageId } from "./ids.ts";
 import type { WireLogProbability } from "./log-probabilities.ts";
-import { turnError } from "./turn-events.ts";
+import { refusalOf, turnError } from "./turn-events.ts";
 import { reportOf, responseUsage } from "./usage.ts";
 
 const seconds = (ms: number) => Math.floor(ms / 1000);
@@ -34,12 +34,13 @@ export const outputText = (text: string, logprobs: WireLogProbability[] = []) =>
   logprobs,
 });
 
+/** The part that says why there is no reply, or no more of it. */
+export const refusalPart = (refusal: string) => ({ type: "refusal" as const, refusal });
+
+export type OutputPart = ReturnType<typeof outputText> | ReturnType<typeof refusalPart>;
+
 /** The reply as an output item. */
-export function outputItem(
-  object: string,
-  view: Pick<TurnView, "turn" | "status">,
-  content: ReturnType<typeof outputText>[],
-) {
+export function outputItem(object: string, view: Pick<TurnView, "turn" | "status">, content: OutputPart[]) {
   const isWhole = view.status === "completed" || view.status === "in_progress";
   return {
     id: formatMessageId({ object, number: view.turn }, 0),
@@ -50,21 +51,27 @@ export function outputItem(
   };
 }
 
-/** The response as it is now. `logprobs` are known only to those who saw its tokens. */
+/**
+ * The response as it is now; one that moderation refused is incomplete. `logprobs` are known only to those who saw its
+ * tokens.
+ */
 export function responseObject(object: string, view: TurnView, logprobs: WireLogProbability[] = []) {
   const { turn, parent, branch, status, options, createdMs, finishedMs, text } = view;
-  const hasOutput = text !== "" || (status !== "in_progress" && status !== "failed");
+  const refusal = refusalOf(view);
+  const hasText = text !== "" || (status !== "in_progress" && status !== "failed");
+  const parts: OutputPart[] = hasText ? [outputText(text, logprobs)] : [];
+  if (refusal !== null) parts.push(refusalPart(refusal));
   return {
     id: formatId("response", { object, number: turn }),
     object: "response" as const,
     created_at: seconds(createdMs),
     completed_at: status === "completed" && finishedMs !== null ? seconds(finishedMs) : null,
-    status,
-    error: status === "failed" ? responseError(view) : null,
-    incomplete_details: status === "incomplete" ? { reason: "max_output_tokens" as const } : null,
+    status: refusal === null ? status : ("incomplete" as const),
+    error: status === "failed" && refusal === null ? responseError(view) : null,
+    incomplete_details: incompleteDetails(view),
     instructions: splitMessages(view).instructions,
     model: options.model,
-    output: hasOutput ? [outputItem(object, view, [outputText(text, logprobs)])] : [],
+    output: parts.length > 0 ? [outputItem(object, view, parts)] : [],
     previous_response_id: parent === null ? null : formatId("response", { object, number: parent }),
     conversation: branch === null ? null : { id: formatId("conversation", { object, number: branch }) },
     max_output_tokens: options.maxTokens,
@@ -95,6 +102,11 @@ export function responseObject(object: string, view: TurnView, logprobs: WireLog
 }
 
 export type ResponseObject = ReturnType<typeof responseObject>;
+
+function incompleteDetails(view: TurnView) {
+  if (refusalOf(view) !== null) return { reason: "content_filter" as const };
+  return view.status === "incomplete" ? { reason: "max_output_tokens" as const } : null;
+}
 
 /** The failure in the few codes that clients know. */
 function responseError(view: TurnView) {

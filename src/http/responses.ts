@@ -16,7 +16,7 @@ import { messagesOf, responseObject } from "./response-object.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
 import { conversationStub, found } from "./stubs.ts";
 import { jsonForm, written } from "./openapi/written.ts";
-import { finalView, readTurn, turnError, type TurnReader } from "./turn-events.ts";
+import { finalView, readTurn, refusalOf, turnError, type TurnReader } from "./turn-events.ts";
 import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
 
 const item = z.object({
@@ -146,7 +146,7 @@ export const responses = new Hono<AppEnv>()
 async function finished({ var: { log } }: Context<AppEnv>, object: string, { events }: TurnReader) {
   const response = await read(object, events, (view) => {
     log.add({ turn: view.turn });
-    if (view.status === "failed") throw turnError(view);
+    if (view.status === "failed" && refusalOf(view) === null) throw turnError(view);
   });
   return response;
 }

@@ -67,9 +67,13 @@ export const chatCompletion = named(
     choices: z.array(
       z.object({
         index: count,
-        message: z.object({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+        message: z.object({
+          role: z.literal("assistant"),
+          content: z.string().nullable(),
+          refusal: z.string().nullable().describe("What moderation says instead of the reply"),
+        }),
         logprobs: chatLogprobs,
-        finish_reason: z.enum(["stop", "length"]),
+        finish_reason: z.enum(["stop", "length", "content_filter"]),
       }),
     ),
     usage: chatUsage,
@@ -118,6 +122,7 @@ const outputText = z.object({
   annotations: z.array(z.unknown()),
   logprobs: z.array(logprob),
 });
+const refusal = z.object({ type: z.literal("refusal"), refusal: z.string() });
 const inputText = z.object({ type: z.literal("input_text"), text: z.string() });
 const itemStatus = z.enum(["in_progress", "completed", "incomplete"]);
 
@@ -126,7 +131,7 @@ const outputMessage = z.object({
   type: z.literal("message"),
   role: z.literal("assistant"),
   status: itemStatus,
-  content: z.array(outputText),
+  content: z.array(z.union([outputText, refusal])),
 });
 
 const status = z.enum(["in_progress", "completed", "incomplete", "cancelled", "failed"]);
