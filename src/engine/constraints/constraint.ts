@@ -38,6 +38,11 @@ export function compileFormat(format: Format): Network {
   return compileNetwork(expressionOf(format));
 }
 
+/** Throws `invalid_argument` and `unsupported` where a reply cannot be held to a format. */
+export function checkFormat(format: Format): void {
+  void new Automaton(compileFormat(format));
+}
+
 /** The format as an expression. */
 function expressionOf(format: Format): Expression {
   if (JSON.stringify(format).length > mostFormatCharacters) {
