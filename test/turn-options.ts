@@ -16,4 +16,5 @@ export const plainOptions: TurnOptions = {
   seed: "7",
   topLogProbabilities: null,
   background: false,
+  format: null,
 };

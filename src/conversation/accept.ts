@@ -5,12 +5,14 @@ import { GriffinError } from "../errors.ts";
 import type { Config } from "../model/config.ts";
 import { mostReplyTokens, type TurnRequest } from "./protocol.ts";
 import { samplingOf } from "./run-turn.ts";
+import { checkFormats } from "./turn-format.ts";
 import type { Store, TurnRow, TurnStep } from "./store.ts";
 import { branchHead, turnStep } from "./view.ts";
 
 /** Says what is wrong with a request, while there is nothing to take back. Throws `invalid_argument`. */
 export function checkRequest({ options }: TurnRequest, config: Config): void {
   parseSampling(samplingOf(options), config.vocabSize);
+  checkFormats(options);
   const most = mostReplyTokens(options.topLogProbabilities);
   if (options.maxTokens <= most) return;
   throw invalid(`A reply has at most ${most} tokens here, asked for ${options.maxTokens}.`);

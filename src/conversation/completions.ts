@@ -25,6 +25,7 @@ import { moderationOf, outputGate, type Moderation } from "./moderation.ts";
 import { Placing } from "./placed-tokens.ts";
 import { publicError, readAll, samplingOf } from "./run-turn.ts";
 import { blamed, encodeRaw, tokenizerOf } from "./tokens.ts";
+import { checkFormats, formatOf } from "./turn-format.ts";
 
 /** Turns of one request that run side by side: others wait for all of them. */
 const mostAtOnce = 4;
@@ -52,6 +53,7 @@ export async function beginCompletion(request: CompletionRequest, env: Env, obje
   const engine = await engineOf(request.options.model, env);
   const tokenizer = tokenizerOf(engine, request.options.model);
   parseSampling(samplingOf(request.options), engine.config.vocabSize);
+  checkFormats(request.options);
   const prompts = request.prompts.map((prompt, index) => promptTokens(prompt, index, engine, tokenizer));
   checkSizes(request, prompts);
 
@@ -200,6 +202,7 @@ async function reply(work: Work, { tokens, state, offset, choice, k }: Choice): 
     history: tokens.slice(0, -1),
     maxTokens: options.maxTokens,
     stop: options.stop,
+    format: formatOf(options),
     sampling: { ...samplingOf(options), seed: BigInt.asUintN(64, BigInt(options.seed) + BigInt(k)) },
     topLogProbabilities: options.topLogProbabilities ?? undefined,
   };

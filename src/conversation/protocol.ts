@@ -16,6 +16,13 @@ export const mostReplyTokens = (topLogProbabilities: number | null): number =>
 /** The last four are final. */
 export type TurnStatus = "in_progress" | "completed" | "incomplete" | "cancelled" | "failed";
 
+/** What a reply is held to, as the engine takes it, with what its caller called it. */
+export type ReplyFormat =
+  | { type: "json_object" }
+  | { type: "json_schema"; schema: string; name: string | null; description: string | null; strict: boolean | null }
+  | { type: "regex"; pattern: string }
+  | { type: "choice"; choices: string[] };
+
 /** Options of a turn, all filled in and JSON-safe; they are stored with it, so that a recovery repeats it exactly. */
 export interface TurnOptions {
   /** Id of a configured checkpoint. */
@@ -37,6 +44,8 @@ export interface TurnOptions {
   topLogProbabilities: number | null;
   /** Nobody waited for the reply when it was asked for; said again to whoever asks. */
   background: boolean;
+  /** null for any text. */
+  format: ReplyFormat | null;
 }
 
 /** Where a turn goes on from. */

@@ -12,6 +12,7 @@ import type { TurnEvent, TurnOptions, TurnStatus, TurnView } from "./protocol.ts
 import { identityOf, recall, recentTokens, type Past } from "./recall.ts";
 import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
 import { tokenEvent } from "./token-event.ts";
+import { formatOf } from "./turn-format.ts";
 import { turnRow, viewOf } from "./view.ts";
 
 export interface TurnHost {
@@ -202,6 +203,7 @@ function turnOf(row: TurnRow, store: Store, engine: EdgeEngine, tokens: number[]
     history: options.repetitionPenalty === 1 ? [] : recentTokens(store, base, engine.config.window),
     maxTokens: options.maxTokens,
     stop: options.stop,
+    format: formatOf(options),
     sampling: samplingOf(options),
     topLogProbabilities: options.topLogProbabilities ?? undefined,
   };

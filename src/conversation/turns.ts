@@ -106,6 +106,9 @@ interface Columns extends StepColumns {
 /** Ending a turn writes its row. That it leaves the index of running ones is not billed: nothing is written there. */
 const finishedTurnRows = 1;
 
+/** Options that turns of earlier code did not keep. */
+const laterOptions = { background: false, format: null } satisfies Partial<TurnOptions>;
+
 const stepColumns = `turn, parent, branch, status, created_ms, finished_ms, end_position, checkpoint, removed`;
 const columns = `${stepColumns}, repeat_key, ends_with_client, attempts, state_bytes, rows_written, bytes_written,
   options, metadata, messages, reply`;
@@ -330,8 +333,7 @@ function toTurn(db: Database, row: Columns): TurnRow {
   return {
     ...toStep(row),
     messages: fromJson(db, turn, "messages", row.messages),
-    // Turns of earlier code did not keep whether they ran in the background.
-    options: { background: false, ...parsed<Omit<TurnOptions, "background">>(turn, "options", row.options) },
+    options: { ...laterOptions, ...parsed<Omit<TurnOptions, keyof typeof laterOptions>>(turn, "options", row.options) },
     metadata: parsed(turn, "metadata", row.metadata),
     repeatKey: row.repeat_key,
     endsWithClient: row.ends_with_client === 1,

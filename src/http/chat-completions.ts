@@ -11,13 +11,11 @@ import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities
 import { chatName } from "./object-names.ts";
 import { readBody, unsupported } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
+import { formatOf, namingFields, responseFormat, structuredOutputs } from "./reply-format.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
 import { prefixStub } from "./stubs.ts";
 import { finalView, readTurn, type TurnReader } from "./turn-events.ts";
 import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
-
-const isPlainText = (format: unknown) =>
-  typeof format === "object" && format !== null && "type" in format && format.type === "text";
 
 const noTools = { message: "tools are not supported", ...unsupported };
 const isAbsent = (value: unknown) => value === undefined || value === null || (Array.isArray(value) && !value.length);
@@ -39,7 +37,6 @@ export const chatRequest = refusing(
     functions: only(),
     tool_choice: only("none", "auto"),
     function_call: only("none", "auto"),
-    response_format: isPlainText,
     modalities: (value) => Array.isArray(value) && value.every((each) => each === "text"),
     audio: only(),
     prediction: only(),
@@ -54,6 +51,8 @@ export const chatRequest = refusing(
       logprobs: z.boolean().nullish(),
       max_tokens: maxTokens,
       max_completion_tokens: maxTokens,
+      response_format: responseFormat.nullish(),
+      structured_outputs: structuredOutputs.nullish(),
       metadata,
     })
     .refine(({ logprobs, top_logprobs: top }) => logprobs || (top ?? 0) === 0, {
@@ -65,11 +64,13 @@ export const chatRequest = refusing(
 export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", async (context) => {
   const { value: body, text } = await readBody(context.req, chatRequest);
   const messages = body.messages.map(({ role, content }) => ({ role, content }));
+  const { format, param } = formatOf(body);
   const options = turnOptions(body, {
     modelIds: context.var.modelIds(),
     maxTokens: body.max_completion_tokens ?? body.max_tokens,
     maxTokensField: body.max_completion_tokens ? "max_completion_tokens" : "max_tokens",
     topLogProbabilities: body.logprobs ? (body.top_logprobs ?? 0) : null,
+    format,
   });
   const { repeatKey, repeatWithinMs, isNamed } = await repeatOf(context, text, false);
   const request: TurnRequest = {
@@ -82,10 +83,11 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
     isNamed,
     metadata: body.metadata ?? {},
   };
+  const fields = (ours: string) => (ours === "format" ? param : undefined);
   const object = await chatName(options.model, messages);
   const stub = prefixStub(context, object);
   context.var.log.add({ object: stub.id.toString() });
-  const turn = readTurn(await stub.stream(request), context.req.raw.signal);
+  const turn = readTurn(await namingFields(stub.stream(request), fields), context.req.raw.signal);
   if (body.stream) return streamed(context, object, turn, body.stream_options?.include_usage ?? false);
 
   return patientJson(context, completed(context, object, turn), turn.abandon);

@@ -91,7 +91,8 @@ export function loggableError(error: unknown): Record<string, unknown> {
   return { error_code: code, error_name: ours?.name, error_stack: frames?.map((line) => line.trim()) };
 }
 
-function blameOf(error: unknown): Blame | undefined {
+/** What an error blames; undefined for one that blames nothing. */
+export function blameOf(error: unknown): Blame | undefined {
   const cause: unknown = error instanceof Error ? error.cause : undefined;
   if (typeof cause !== "object" || cause === null || !("param" in cause)) return;
   const { param } = cause;

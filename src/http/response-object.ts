@@ -4,6 +4,7 @@ import type { ChatMessage } from "../model/chat-template.ts";
 import { wireError } from "./errors.ts";
 import { formatId, formatMessageId } from "./ids.ts";
 import type { WireLogProbability } from "./log-probabilities.ts";
+import { wireTextFormat } from "./reply-format.ts";
 import { refusalOf, turnError } from "./turn-events.ts";
 import { reportOf, responseUsage } from "./usage.ts";
 
@@ -80,7 +81,7 @@ export function responseObject(object: string, view: TurnView, logprobs: WireLog
     top_logprobs: options.topLogProbabilities ?? 0,
     frequency_penalty: options.frequencyPenalty,
     presence_penalty: options.presencePenalty,
-    text: { format: { type: "text" as const } },
+    text: { format: wireTextFormat(options.format) },
     tools: [],
     tool_choice: "auto" as const,
     parallel_tool_calls: true,

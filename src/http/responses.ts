@@ -11,6 +11,7 @@ import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
 import { checkShape, readBody, unsupported, wholeNumber } from "./read-body.ts";
 import { repeatOf, type Repeat } from "./repeat.ts";
+import { formatOf, namingFields, structuredOutputs, textFormat } from "./reply-format.ts";
 import { isLastType, responseEvents } from "./response-events.ts";
 import { messagesOf, responseObject } from "./response-object.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
@@ -52,7 +53,6 @@ export const responseRequest = refusing(
     tool_choice: only("none", "auto"),
     prompt: only(),
     context_management: only(),
-    "text.format.type": only("text"),
     truncation: only("disabled"),
     store: only(true),
   },
@@ -66,7 +66,8 @@ export const responseRequest = refusing(
         .union([z.string(), z.object({ id: z.string() })], "expected an id or an object with one")
         .nullish(),
       include: z.array(z.enum(includable)).nullish(),
-      text: z.object({ format: z.object({ type: z.string() }).nullish(), verbosity: z.unknown().optional() }).nullish(),
+      text: z.object({ format: textFormat.nullish(), verbosity: z.unknown().optional() }).nullish(),
+      structured_outputs: structuredOutputs.nullish(),
       stream: z.boolean().nullish(),
       background: z.boolean().nullish(),
       max_output_tokens: maxTokens,
@@ -89,12 +90,14 @@ export const responses = new Hono<AppEnv>()
   .post("/v1/responses", async (context) => {
     const { value: body, text } = await readBody(context.req, responseRequest);
     const wantsLogprobs = (body.top_logprobs ?? 0) > 0 || body.include?.includes("message.output_text.logprobs");
+    const { format, param } = formatOf(body);
     const options = turnOptions(body, {
       modelIds: context.var.modelIds(),
       maxTokens: body.max_output_tokens,
       maxTokensField: "max_output_tokens",
       background: body.background ?? false,
       topLogProbabilities: wantsLogprobs ? (body.top_logprobs ?? 0) : null,
+      format,
     });
     const messages: ChatMessage[] = messagesOf(body.instructions, body.input);
     const repeat = await repeatOf(context, text, !body.conversation && !body.previous_response_id);
@@ -111,12 +114,14 @@ export const responses = new Hono<AppEnv>()
     };
     const stub = conversationStub(context, object);
     context.var.log.add({ object: stub.id.toString() });
+    const fields = (ours: string) => (ours === "format" ? param : undefined);
+    const accepted = <T>(answer: Promise<T>) => found(namingFields(answer, fields), unknown);
     if (body.background && !body.stream) {
-      const view = await found(stub.begin(request), unknown);
+      const view = await accepted(stub.begin(request));
       context.var.log.add({ turn: view.turn });
       return context.json(responseObject(object, view));
     }
-    const turn = readTurn(await found(stub.stream(request), unknown), context.req.raw.signal);
+    const turn = readTurn(await accepted(stub.stream(request)), context.req.raw.signal);
     if (body.stream) return streamed(context, object, turn);
     return patientJson(context, finished(context, object, turn), turn.abandon);
   })

@@ -10,6 +10,7 @@ const rest = {
   modelIds: ["pocket", "other"],
   maxTokens: null,
   topLogProbabilities: null,
+  format: null,
   maxTokensField: "max_tokens",
 };
 
@@ -33,8 +34,6 @@ const unsupportedCases: [string, unknown][] = [
   ["functions", [{}]],
   ["tool_choice", "required"],
   ["tool_choice", { type: "function" }],
-  ["response_format", { type: "json_object" }],
-  ["response_format", { type: "json_schema", json_schema: {} }],
   ["modalities", ["text", "audio"]],
   ["audio", { voice: "x" }],
   ["prediction", { type: "content", content: "x" }],
@@ -136,7 +135,7 @@ describe("a request for a response", () => {
   });
 
   it("is refused by the path of what is nested", () => {
-    expect(responseFault({ text: { format: { type: "json_schema" } } })).toEqual({
+    expect(responseFault({ text: { format: { type: "grammar" } } })).toEqual({
       code: "unsupported",
       param: "text.format.type",
     });
@@ -229,6 +228,7 @@ describe("a turn's options", () => {
       seed: "18446744073709551615",
       topLogProbabilities: 2,
       background: false,
+      format: null,
     });
   });
 
