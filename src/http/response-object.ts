@@ -34,6 +34,10 @@ export const outputText = (text: string, logprobs: WireLogProbability[] = []) =>
   logprobs,
 });
 
+/** Whether there is, or will be, a reply that was not deleted. */
+export const hasReply = ({ kind, removedItems }: Pick<TurnView, "kind" | "removedItems">): boolean =>
+  kind === "reply" && !removedItems.includes(0);
+
 /** The reply as an output item. */
 export function outputItem(
   object: string,
@@ -53,7 +57,7 @@ export function outputItem(
 /** The response as it is now. `logprobs` are known only to those who saw its tokens. */
 export function responseObject(object: string, view: TurnView, logprobs: WireLogProbability[] = []) {
   const { turn, parent, branch, status, options, createdMs, finishedMs, text } = view;
-  const hasOutput = text !== "" || (status !== "in_progress" && status !== "failed");
+  const hasOutput = hasReply(view) && (text !== "" || (status !== "in_progress" && status !== "failed"));
   return {
     id: formatId("response", { object, number: turn }),
     object: "response" as const,
