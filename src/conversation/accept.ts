@@ -44,11 +44,14 @@ export function placeOf(
     return { parent: place.turn, branch: null, messages };
   }
   const { branch } = place;
-  const parent = branchHead(store, branch);
-  if (store.runningTurn(branch) !== null) {
-    throw busy("The conversation has a response in progress: wait for it, or cancel it.");
-  }
-  return { parent, branch, messages };
+  return { parent: checkIdle(store, branch), branch, messages };
+}
+
+/** The head of a branch on which nothing runs. */
+export function checkIdle(store: Store, branch: number): number | null {
+  const head = branchHead(store, branch);
+  if (store.runningTurn(branch) === null) return head;
+  throw busy("The conversation has a response in progress: wait for it, or cancel it.");
 }
 
 /** Refuses a turn that cannot be gone on from. */

@@ -4,7 +4,7 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
-import { checkFinished, checkRequest, placeOf, repeatedTurn } from "./accept.ts";
+import { checkFinished, checkIdle, checkRequest, placeOf, repeatedTurn } from "./accept.ts";
 import { Alarm } from "./alarm.ts";
 import type { CompletionRequest } from "./completion-protocol.ts";
 import { beginCompletion } from "./completions.ts";
@@ -16,6 +16,7 @@ import {
   rememberedMs,
   type ConversationView,
   type ListedTurn,
+  type TurnOptions,
   type TurnListing,
   type TurnPage,
   type TurnRequest,
@@ -23,6 +24,7 @@ import {
 } from "./protocol.ts";
 import { replay } from "./replay.ts";
 import { runTurn, type TurnHost } from "./run-turn.ts";
+import { checkImports, exportState, fileLimitBytes, readImport } from "./state-files.ts";
 import { hasStore, openStore, type Store } from "./store.ts";
 import { countTokens, decodeTokens, encodeTokens, type Counted, type Encoded } from "./tokens.ts";
 import { turnLine } from "./turn-log.ts";
@@ -147,6 +149,28 @@ export class Conversation extends DurableObject<Env> {
     const store = this.#known();
     store.removeTurn(turn);
     if (store.branchCount() === 0 && store.counts().turns === 0) await this.#leaveTombstone();
+  }
+
+  /** The most bytes that a file of a state of this model has. */
+  async stateFileLimitBytes(model: string): Promise<number> {
+    return fileLimitBytes(model, this.env);
+  }
+
+  /** The state after the last response of a branch, as a file. */
+  async exportState(branch: number): Promise<Uint8Array> {
+    return exportState(this.#known(), branch, this.env);
+  }
+
+  /** Makes the state in a file the head of a branch: what was said on it before is not part of it any more. */
+  async importState(branch: number, file: Uint8Array, options: TurnOptions): Promise<ConversationView> {
+    checkIdle(this.#known(), branch);
+    const imported = await readImport(file, options, this.env);
+    // Without a pause from here on: a turn may have begun meanwhile.
+    const store = this.#known();
+    checkIdle(store, branch);
+    checkImports(store);
+    store.importState(branch, imported);
+    return this.branch(branch);
   }
 
   /** Completes prompts. Nothing of it is kept; it ends when the reader of its events, NDJSON, goes away. */

@@ -84,7 +84,11 @@ export function orDamaged<T>(ask: () => T): T | null {
 }
 
 /** Says which value of which turn cannot be read. */
-export function damaged(turn: number, kind: PartKind | "options" | "metadata", cause?: unknown): GriffinError {
+export function damaged(
+  turn: number,
+  kind: PartKind | "options" | "metadata" | "removed_items",
+  cause?: unknown,
+): GriffinError {
   return new GriffinError(
     "data_damaged",
     `The stored ${kind} of turn ${turn} is damaged: its bytes are not the ones that were written. Remove the turn.`,

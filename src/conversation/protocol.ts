@@ -13,6 +13,12 @@ export const rememberedMs = 24 * 3_600_000;
 export const mostReplyTokens = (topLogProbabilities: number | null): number =>
   topLogProbabilities === null ? 65_536 : 4_096;
 
+/**
+ * What a turn is: a reply to what was asked; items that were put there to be read with the next reply; a state that was
+ * brought from elsewhere, of which nothing is known but its last tokens.
+ */
+export type TurnKind = "reply" | "items" | "state";
+
 /** The last four are final. */
 export type TurnStatus = "in_progress" | "completed" | "incomplete" | "cancelled" | "failed";
 
@@ -102,10 +108,13 @@ export interface TurnView {
   /** The finished turn it goes on from. */
   parent: number | null;
   branch: number | null;
+  kind: TurnKind;
   status: TurnStatus;
   createdMs: number;
   finishedMs: number | null;
   messages: ChatMessage[];
+  /** Items whose texts were deleted: 0 is the reply, 1 and up are what it replies to. */
+  removedItems: number[];
   options: TurnOptions;
   metadata: Record<string, string>;
   /** The reply so far; whole when the status is final. */

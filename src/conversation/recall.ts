@@ -1,7 +1,9 @@
 // What a turn goes on from: the state kept with its parent, or, when that is gone, what has to be read again to have it.
 import type { EdgeEngine } from "../engine/edge.ts";
+import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { State } from "../model/state.ts";
+import { keptMessages, keptTexts } from "./items.ts";
 import { orDamaged } from "./parts.ts";
 import type { StateOrigin } from "./protocol.ts";
 import type { ModelIdentity, Store, TurnStep } from "./store.ts";
@@ -13,7 +15,7 @@ export interface Past {
   base: number | null;
   /** Tokens to read before the new ones: what was read and generated since `state`. */
   tokens: number[];
-  /** Messages to render again in front of the new ones, because their tokens were another model's. */
+  /** Messages to render in front of the new ones: no reply has read them yet, or their tokens were another model's. */
   messages: ChatMessage[];
   /** The last token of the past; null when there is none. */
   lastToken: number | null;
@@ -32,7 +34,7 @@ export function identityOf(engine: EdgeEngine): ModelIdentity {
 /** The past of a turn whose parent is `parent`: from the nearest state on its path, or from its tokens, or its texts. */
 export function recall(store: Store, parent: number | null, engine: EdgeEngine): Past {
   // Damaged tokens would make a wrong state; the texts are another copy of them.
-  return orDamaged(() => fromTokens(store, parent, engine)) ?? fromTexts(store, parent);
+  return orDamaged(() => fromTokens(store, parent, engine)) ?? fromTexts(store, parent, engine);
 }
 
 /** null where tokens on the way are another model's, or the way does not lead to the beginning. */
@@ -41,12 +43,20 @@ function fromTokens(store: Store, parent: number | null, engine: EdgeEngine): Pa
   const newestFirst: number[][] = [];
   const whole = (found: Past): Past => ({ ...found, tokens: newestFirst.toReversed().flat() });
   const identity = identityOf(engine);
-  for (const { turn, checkpoint } of pathUp(store, parent)) {
+  /** The last turn that read anything: behind it are items that nothing has read. */
+  let head: number | null = null;
+  for (const { turn, kind, checkpoint } of pathUp(store, parent)) {
+    if (kind === "items") {
+      // What is before the head, its tokens have in them.
+      if (head === null) past.messages.unshift(...unreadItems(store, turn));
+      continue;
+    }
+    head ??= turn;
     const { state } = store.loadSnapshot(turn, identity);
     if (state === undefined && checkpoint !== identity.checkpoint) return null;
     const reply = store.replyTokens(turn);
     past.lastToken ??= reply.at(-1) ?? store.promptTokens(turn).at(-1) ?? null;
-    past.origin = turn === parent && state !== undefined ? "restored" : "recomputed";
+    past.origin = turn === head && state !== undefined ? "restored" : "recomputed";
     if (state !== undefined) return whole({ ...past, state, base: turn });
 
     const prompt = store.promptTokens(turn);
@@ -54,22 +64,41 @@ function fromTokens(store: Store, parent: number | null, engine: EdgeEngine): Pa
     // A prompt that begins a conversation has read all there was before it.
     if (prompt[0] === engine.config.bosTokenId) return whole(past);
   }
-  return parent === null ? past : null;
+  return head === null ? past : null;
 }
 
-function fromTexts(store: Store, parent: number | null): Past {
-  const path = parent === null ? [] : store.path(parent).filter(({ removed }) => !removed);
-  const messages = path.flatMap((row) => [...row.messages, { role: "model" as const, content: row.text }]);
-  return { origin: "recomputed", state: undefined, base: null, tokens: [], messages, lastToken: null };
+/** Throws `invalid_state` where the texts go on from a state that was brought here and is gone: it cannot be made again. */
+function fromTexts(store: Store, parent: number | null, engine: EdgeEngine): Past {
+  const path = parent === null ? [] : store.path(parent);
+  const start = path.findLastIndex(({ kind }) => kind === "state");
+  const messages = path.slice(start + 1).flatMap((row) => (row.removed ? [] : keptTexts(row)));
+  const past: Past = { origin: "recomputed", state: undefined, base: null, tokens: [], messages, lastToken: null };
+  const imported = path[start];
+  if (imported === undefined) return past;
+  const { state } = store.loadSnapshot(imported.turn, identityOf(engine));
+  if (state === undefined) throw lostImport();
+  return { ...past, state, base: imported.turn, lastToken: store.promptTokens(imported.turn).at(-1) ?? null };
 }
 
-/** The last `count` tokens of the path to a turn, oldest first. */
-export function recentTokens(store: Store, parent: number | null, count: number): number[] {
+function unreadItems(store: Store, turn: number): ChatMessage[] {
+  const row = store.turn(turn);
+  return row === null ? [] : keptMessages(row);
+}
+
+const lostImport = () =>
+  new GriffinError(
+    "invalid_state",
+    "This conversation goes on from an imported state that was deleted or damaged, or is another model's. Nothing else " +
+      "is known of what came before, so it cannot be computed again: import the state once more.",
+  );
+
+/** The last `count` tokens of the path to a turn, oldest first; none of what was read again from its beginning. */
+export function recentTokens(store: Store, parent: number | null, { config }: EdgeEngine, count: number): number[] {
   const newestFirst: number[] = [];
   for (const { turn } of pathUp(store, parent)) {
     const tokens = [...store.promptTokens(turn), ...store.replyTokens(turn)];
     for (const token of tokens.toReversed()) newestFirst.push(token);
-    if (newestFirst.length >= count) break;
+    if (newestFirst.length >= count || tokens[0] === config.bosTokenId) break;
   }
   return newestFirst.slice(0, count).toReversed();
 }

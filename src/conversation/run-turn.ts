@@ -109,10 +109,11 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
     throw new GriffinError("unsupported", `The model "${row.options.model}" has no tokenizer or no chat tokens.`);
   }
   const moderation = moderationOf(host.env);
-  if (moderation?.input) await moderation.check(row.messages.map(({ content }) => content).join("\n"));
-  const gate = outputGate<TurnEvent & { type: "token" }>(moderation, (event) => live.add(event));
   const past = recall(store, row.parent, engine);
-  const prompt = renderPrompt([...past.messages, ...row.messages], tokenizer, chat, past.lastToken);
+  const messages = [...past.messages, ...row.messages];
+  if (moderation?.input) await moderation.check(messages.map(({ content }) => content).join("\n"));
+  const gate = outputGate<TurnEvent & { type: "token" }>(moderation, (event) => live.add(event));
+  const prompt = renderPrompt(messages, tokenizer, chat, past.lastToken);
   const log = openLog(host, row, engine);
   const turn = turnOf(row, store, engine, [...past.tokens, ...prompt], past);
 
@@ -200,7 +201,7 @@ function turnOf(row: TurnRow, store: Store, engine: EdgeEngine, tokens: number[]
   return {
     tokens,
     state,
-    history: options.repetitionPenalty === 1 ? [] : recentTokens(store, base, engine.config.window),
+    history: options.repetitionPenalty === 1 ? [] : recentTokens(store, base, engine, engine.config.window),
     maxTokens: options.maxTokens,
     stop: options.stop,
     format: formatOf(options),

@@ -55,6 +55,16 @@ export const schemaSteps: readonly (readonly string[])[] = [
     `DROP TABLE prefixes_by_hash`,
     `CREATE INDEX prefixes_by_hash ON prefixes (hash)`,
   ],
+  // kind: what the turn is, see protocol.ts. removed_items: JSON, numbers of items whose texts were deleted.
+  // active_ms: when a branch was last used; expires_after_s: how long it is kept since then, NULL for as all are.
+  [
+    `ALTER TABLE turns ADD COLUMN kind TEXT NOT NULL DEFAULT 'reply'`,
+    `ALTER TABLE turns ADD COLUMN removed_items TEXT NOT NULL DEFAULT '[]'`,
+    `ALTER TABLE branches ADD COLUMN repeat_key TEXT`,
+    `ALTER TABLE branches ADD COLUMN active_ms INTEGER NOT NULL DEFAULT 0`,
+    `ALTER TABLE branches ADD COLUMN expires_after_s INTEGER`,
+    `UPDATE branches SET active_ms = unixepoch() * 1000`,
+  ],
 ];
 
 /** Version of a database; 0 where nothing was ever stored. */

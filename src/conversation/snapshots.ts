@@ -8,7 +8,7 @@ import type { Database } from "./database.ts";
 import { cutAt, pagePositions, pagingOf, readBlock, writeBlock } from "./pages.ts";
 import { readParts, writeParts } from "./parts.ts";
 
-/** Snapshots an object keeps. Heads of branches are kept beyond that. */
+/** Snapshots an object keeps. Heads of branches, and states that were imported, are kept beyond that. */
 export const snapshotLimit = 32;
 
 /** What a state belongs to. It is never given to another model. */
@@ -101,14 +101,17 @@ export function readSnapshot(db: Database, turn: number, identity: ModelIdentity
   return state;
 }
 
+/** Those that can be computed again when they are gone. */
+const droppable = `turn NOT IN (SELECT head FROM branches WHERE head IS NOT NULL)
+  AND turn NOT IN (SELECT turn FROM turns WHERE kind = 'state')`;
+
 /** Deletes snapshots beyond the limit, those first whose last use, a turn that goes on from them, is longest ago. */
 export function dropOldSnapshots(db: Database, newest: number): void {
   const dropped = db.read<{ turn: number }>(
     `SELECT turn FROM snapshots AS kept
-     WHERE turn <> ? AND turn NOT IN (SELECT head FROM branches WHERE head IS NOT NULL)
+     WHERE turn <> ? AND ${droppable}
      ORDER BY max(turn, coalesce((SELECT max(turns.turn) FROM turns WHERE turns.parent = kept.turn), 0))
-     LIMIT max(0, (SELECT count(*) FROM snapshots
-       WHERE turn NOT IN (SELECT head FROM branches WHERE head IS NOT NULL)) - ?)`,
+     LIMIT max(0, (SELECT count(*) FROM snapshots WHERE ${droppable}) - ?)`,
     newest,
     snapshotLimit,
   );

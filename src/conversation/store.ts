@@ -6,7 +6,7 @@ import type { State } from "../model/state.ts";
 import * as branches from "./branches.ts";
 import { Database } from "./database.ts";
 import * as log from "./log.ts";
-import type { ConversationView, TurnStorage } from "./protocol.ts";
+import type { ConversationView, TurnOptions, TurnStorage } from "./protocol.ts";
 import * as prefixes from "./prefixes.ts";
 import * as removal from "./removal.ts";
 import { schemaVersion, upgradeSchema } from "./schema.ts";
@@ -22,6 +22,16 @@ export interface NewSnapshot {
   identity: snapshots.ModelIdentity;
   /** The turn from whose loaded snapshot this state was computed: they share full pages. null: from nothing. */
   base: number | null;
+}
+
+/** A state that comes from elsewhere. */
+export interface NewImport {
+  state: State;
+  identity: snapshots.ModelIdentity;
+  /** The last tokens of its past. */
+  tokens: readonly number[];
+  options: TurnOptions;
+  nowMs: number;
 }
 
 /** `dropped` and `corrupt` ones can be computed again from the tokens of the path. */
@@ -93,6 +103,16 @@ export class Store {
     return this.#db.transaction(() => turns.addTurn(this.#db, turn));
   }
 
+  /** Makes a state the head of a branch, as a turn that nothing comes before. */
+  importState(branch: number, { state, identity, tokens, options, nowMs }: NewImport): number {
+    return this.#db.transaction(() => {
+      const request = { parent: null, branch, messages: [], options, metadata: {}, repeatKey: null };
+      const turn = turns.addTurn(this.#db, { ...request, kind: "state", endsWithClient: false, nowMs });
+      this.commit(turn, turns.importedOutcome(tokens, nowMs), { state, identity, base: null });
+      return turn;
+    });
+  }
+
   /** null where there is none, or its response was removed. */
   turn(turn: number): turns.TurnRow | null {
     return turns.readTurn(this.#db, turn);
@@ -126,7 +146,7 @@ export class Store {
     return turns.readPath(this.#db, turn);
   }
 
-  /** Numbers of the turns from the beginning to `turn`, removed ones left out. */
+  /** Numbers of the turns from the beginning to `turn` in which something was said; removed ones are left out. */
   keptPath(turn: number): number[] {
     return turns.readKeptPath(this.#db, turn);
   }
@@ -242,8 +262,9 @@ export class Store {
   }
 
   /** How much there is of each kind. Pages are shared where there are more references than pages. */
-  counts(): { turns: number; snapshots: number; pages: number; pageReferences: number } {
-    return { turns: turns.countTurns(this.#db), ...snapshots.countSnapshots(this.#db) };
+  counts(): { turns: number; imports: number; snapshots: number; pages: number; pageReferences: number } {
+    const imports = turns.countImports(this.#db);
+    return { turns: turns.countTurns(this.#db), imports, ...snapshots.countSnapshots(this.#db) };
   }
 
   /** Deletes turns, and then removed ones that only these had kept. */

@@ -3,13 +3,14 @@ import { GriffinError, type ErrorCode } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import { type Database, sizeBytes, type Written } from "./database.ts";
 import { damaged, keepValue, keptValue, packTokens, readParts, unpackTokens, writeParts } from "./parts.ts";
-import type { StateOrigin, TurnOptions, TurnStatus, TurnStorage, TurnUsage, TurnView } from "./protocol.ts";
+import type { StateOrigin, TurnKind, TurnOptions, TurnStatus, TurnStorage, TurnUsage, TurnView } from "./protocol.ts";
 
 /** A turn without what was said: all that a path needs. It can be read where the texts are damaged. */
 export interface TurnStep {
   turn: number;
   parent: number | null;
   branch: number | null;
+  kind: TurnKind;
   status: TurnStatus;
   createdMs: number;
   finishedMs: number | null;
@@ -23,6 +24,8 @@ export interface TurnStep {
 /** A turn as it is kept. */
 export interface TurnRow extends TurnStep {
   messages: ChatMessage[];
+  /** Items of it whose texts were deleted; see items.ts. */
+  removedItems: number[];
   options: TurnOptions;
   metadata: Record<string, string>;
   repeatKey: string | null;
@@ -45,6 +48,8 @@ export interface TurnError {
 export interface NewTurn {
   parent: number | null;
   branch: number | null;
+  /** A reply unless told. */
+  kind?: TurnKind;
   messages: ChatMessage[];
   options: TurnOptions;
   metadata: Record<string, string>;
@@ -82,6 +87,7 @@ interface StepColumns extends Record<string, string | number | null | ArrayBuffe
   turn: number;
   parent: number | null;
   branch: number | null;
+  kind: TurnKind;
   status: TurnStatus;
   created_ms: number;
   finished_ms: number | null;
@@ -99,6 +105,7 @@ interface Columns extends StepColumns {
   bytes_written: number | null;
   options: string;
   metadata: string;
+  removed_items: string;
   messages: ArrayBuffer | null;
   reply: ArrayBuffer | null;
 }
@@ -109,27 +116,30 @@ const finishedTurnRows = 1;
 /** Options that turns of earlier code did not keep. */
 const laterOptions = { background: false, format: null } satisfies Partial<TurnOptions>;
 
-const stepColumns = `turn, parent, branch, status, created_ms, finished_ms, end_position, checkpoint, removed`;
+const stepColumns = `turn, parent, branch, kind, status, created_ms, finished_ms, end_position, checkpoint, removed`;
 const columns = `${stepColumns}, repeat_key, ends_with_client, attempts, state_bytes, rows_written, bytes_written,
-  options, metadata, messages, reply`;
+  options, metadata, removed_items, messages, reply`;
 
 const pathQuery = `WITH RECURSIVE path (turn, parent) AS (
     SELECT turn, parent FROM turns WHERE turn = ?
     UNION ALL SELECT turns.turn, turns.parent FROM path JOIN turns ON turns.turn = path.parent
   )`;
 
-export function addTurn(db: Database, { parent, branch, repeatKey, endsWithClient, nowMs, ...given }: NewTurn): number {
+export function addTurn(db: Database, added: NewTurn): number {
+  const { parent, branch, kind = "reply", repeatKey, endsWithClient, nowMs, ...given } = added;
   const [row] = db.read<{ turn: number }>(
     `SELECT 1 + max(value, coalesce((SELECT max(turn) FROM turns), 0)) AS turn FROM meta WHERE key = 'last_turn'`,
   );
   const turn = row?.turn ?? 1;
   db.write(
     `turn ${turn}`,
-    `INSERT INTO turns (turn, parent, branch, status, created_ms, repeat_key, ends_with_client, options, metadata, messages)
-     VALUES (?, ?, ?, 'in_progress', ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO turns
+       (turn, parent, branch, kind, status, created_ms, repeat_key, ends_with_client, options, metadata, messages)
+     VALUES (?, ?, ?, ?, 'in_progress', ?, ?, ?, ?, ?, ?)`,
     turn,
     parent,
     branch,
+    kind,
     nowMs,
     repeatKey,
     Number(endsWithClient),
@@ -174,9 +184,10 @@ export function readPath(db: Database, turn: number): TurnRow[] {
   return readTurns(db, query, turn);
 }
 
-/** Numbers of the turns on the path that were not removed. */
+/** Numbers of the turns on the path in which something was said that was not removed. */
 export function readKeptPath(db: Database, turn: number): number[] {
-  const query = `${pathQuery} SELECT turn FROM turns WHERE turn IN (SELECT turn FROM path) AND NOT removed ORDER BY turn`;
+  const query = `${pathQuery} SELECT turn FROM turns WHERE turn IN (SELECT turn FROM path) AND NOT removed
+    AND kind <> 'state' ORDER BY turn`;
   return db.read<{ turn: number }>(query, turn).map((row) => row.turn);
 }
 
@@ -209,6 +220,19 @@ export function oldestLeafMs(db: Database): number | null {
 
 export function countTurns(db: Database): number {
   return db.read<{ count: number }>("SELECT count(*) AS count FROM turns")[0]?.count ?? 0;
+}
+
+/** Turns that are imported states, and were not removed. */
+export function countImports(db: Database): number {
+  const query = "SELECT count(*) AS count FROM turns WHERE kind = 'state' AND NOT removed";
+  return db.read<{ count: number }>(query)[0]?.count ?? 0;
+}
+
+/** What a turn that is an imported state came to: its tokens count as read, elsewhere. */
+export function importedOutcome(tokens: readonly number[], nowMs: number): TurnOutcome {
+  const usage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0, computedTokens: 0 };
+  const nothing = { text: "", finishReason: null, replyTokens: [], logProbabilities: null };
+  return { ...nothing, status: "completed", state: "restored", usage, promptTokens: tokens, nowMs };
 }
 
 export function addAttempt(db: Database, turn: number): number {
@@ -321,8 +345,8 @@ function readTurns(db: Database, query: string, value: number | null): TurnRow[]
 }
 
 function toStep(row: StepColumns): TurnStep {
-  const { turn, parent, branch, status, created_ms, finished_ms, end_position, checkpoint, removed } = row;
-  const place = { turn, parent, branch, status, createdMs: created_ms, finishedMs: finished_ms };
+  const { turn, parent, branch, kind, status, created_ms, finished_ms, end_position, checkpoint, removed } = row;
+  const place = { turn, parent, branch, kind, status, createdMs: created_ms, finishedMs: finished_ms };
   return { ...place, endPosition: end_position, checkpoint, removed: removed === 1 };
 }
 
@@ -333,6 +357,7 @@ function toTurn(db: Database, row: Columns): TurnRow {
   return {
     ...toStep(row),
     messages: fromJson(db, turn, "messages", row.messages),
+    removedItems: parsed(turn, "removed_items", row.removed_items),
     options: { ...laterOptions, ...parsed<Omit<TurnOptions, keyof typeof laterOptions>>(turn, "options", row.options) },
     metadata: parsed(turn, "metadata", row.metadata),
     repeatKey: row.repeat_key,
@@ -355,7 +380,7 @@ function fromJson<T>(db: Database, turn: number, kind: "messages" | "reply", inl
   }
 }
 
-function parsed<T>(turn: number, what: "options" | "metadata", text: string): T {
+function parsed<T>(turn: number, what: "options" | "metadata" | "removed_items", text: string): T {
   try {
     return JSON.parse(text);
   } catch (cause) {

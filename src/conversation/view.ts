@@ -37,9 +37,9 @@ const noSuchTurn = (turn: number) => new GriffinError("not_found", `There is no 
 
 /** A stored turn; `text` is what a turn in progress has so far. */
 export function viewOf(row: TurnRow, text = row.text): TurnView {
-  const { turn, parent, branch, status, createdMs, finishedMs, messages, options, metadata } = row;
+  const { turn, parent, branch, kind, status, createdMs, finishedMs, messages, removedItems, options, metadata } = row;
   const { finishReason, state, usage, storage, error } = row;
-  const request = { turn, parent, branch, createdMs, messages, options, metadata };
+  const request = { turn, parent, branch, kind, createdMs, messages, removedItems, options, metadata };
   return { ...request, status, finishedMs, text, finishReason, state, usage, storage, error };
 }
 
@@ -55,9 +55,17 @@ export function listedTurn(turn: number, view: (turn: number) => TurnView, store
 
 /** What is known of a turn of which what was said cannot be read, and why there is no more. */
 function damagedTurn(step: TurnStep, { code, message }: GriffinError): ListedTurn {
-  const { turn, parent, branch, status, createdMs, finishedMs } = step;
-  const nothing = { messages: [], text: "", finishReason: null, state: null, usage: null, storage: null };
-  return { turn, parent, branch, status, createdMs, finishedMs, ...nothing, error: { code, message } };
+  const { turn, parent, branch, kind, status, createdMs, finishedMs } = step;
+  const nothing = {
+    messages: [],
+    removedItems: [],
+    text: "",
+    finishReason: null,
+    state: null,
+    usage: null,
+    storage: null,
+  };
+  return { turn, parent, branch, kind, status, createdMs, finishedMs, ...nothing, error: { code, message } };
 }
 
 /** The first event of a turn's stream: the turn as it began, whenever it is asked for. */

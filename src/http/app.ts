@@ -19,6 +19,7 @@ import { openApi } from "./openapi.ts";
 import { bodyLimitBytes } from "./read-body.ts";
 import { createRequestLog } from "./request-log.ts";
 import { responses } from "./responses.ts";
+import { isStateFile, states } from "./states.ts";
 import { tokens } from "./tokens.ts";
 import { transparency } from "./transparency.ts";
 
@@ -54,16 +55,14 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
   });
   // Keys come in a header, never in a cookie: a page of any origin may ask.
   app.use("/v1/*", cors({ origin: "*", exposeHeaders: ["x-request-id", "x-should-retry"], maxAge: 86_400 }));
-  app.use(
-    "/v1/*",
-    bodyLimit({
-      maxSize: bodyLimitBytes,
-      onError: () =>
-        errorResponse(new GriffinError("body_too_large", `A body may have at most ${bodyLimitBytes} bytes.`)),
-    }),
-  );
+  const limitBody = bodyLimit({
+    maxSize: bodyLimitBytes,
+    onError: () =>
+      errorResponse(new GriffinError("body_too_large", `A body may have at most ${bodyLimitBytes} bytes.`)),
+  });
+  app.use("/v1/*", (context, next) => (isStateFile(context.req) ? next() : limitBody(context, next)));
 
-  const api = [chatCompletions, completions, inputTokens, responses, conversations, tokens, models];
+  const api = [chatCompletions, completions, inputTokens, responses, conversations, states, tokens, models];
   for (const routes of [...api, health, metrics, openApi, transparency]) app.route("/", routes);
   refuseOtherMethods(app);
 

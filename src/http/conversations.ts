@@ -64,7 +64,7 @@ export const conversations = new Hono<AppEnv>()
   });
 
 /** The conversation that the path names. */
-function named(context: Context<AppEnv, "/v1/conversations/:id">) {
+export function named(context: Context<AppEnv, "/v1/conversations/:id">) {
   const id = context.req.param("id");
   const { object, number: branch } = parseId("conversation", id);
   const stub = conversationStub(context, object);
@@ -72,7 +72,7 @@ function named(context: Context<AppEnv, "/v1/conversations/:id">) {
   return { id, object, branch, stub };
 }
 
-function conversationObject(object: string, view: ConversationView) {
+export function conversationObject(object: string, view: ConversationView) {
   const { branch, parentBranch, createdMs, head } = view;
   return {
     id: formatId("conversation", { object, number: branch }),
@@ -94,7 +94,7 @@ function forkPoint(object: string, responseId: string | null): number | null {
   return id.number;
 }
 
-const unknownConversation = () => noSuch("conversation");
+export const unknownConversation = () => noSuch("conversation");
 const unknownForkPoint = () => requestError("not_found", noSuch("response").message, "response_id");
 
 const unknownItem = () =>

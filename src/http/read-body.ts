@@ -39,11 +39,39 @@ export function checkShape<T>(schema: z.ZodType<T>, value: unknown): T {
   throw requestError(isUnsupported ? "unsupported" : "invalid_argument", message, param);
 }
 
+/** The bytes of a body, at most `limitBytes` of which are ever held. Throws `body_too_large`. */
+export async function readBytes({ raw }: HonoRequest, limitBytes: number): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  try {
+    for await (const piece of raw.body ?? []) {
+      bytes += piece.byteLength;
+      if (bytes > limitBytes) break;
+      pieces.push(piece);
+    }
+  } catch (cause) {
+    throw left(cause);
+  }
+  if (bytes > limitBytes) {
+    throw new GriffinError("body_too_large", `This body may have at most ${limitBytes} bytes.`);
+  }
+  const whole = new Uint8Array(bytes);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.byteLength;
+  }
+  return whole;
+}
+
+const left = (cause: unknown) =>
+  new GriffinError("cancelled", "The client left before its request was here.", { cause });
+
 async function bytesOf(request: HonoRequest): Promise<ArrayBuffer> {
   try {
     return await request.arrayBuffer();
   } catch (cause) {
-    throw new GriffinError("cancelled", "The client left before its request was here.", { cause });
+    throw left(cause);
   }
 }
 

@@ -40,6 +40,10 @@ export const refusalPart = (refusal: string) => ({ type: "refusal" as const, ref
 
 export type OutputPart = ReturnType<typeof outputText> | ReturnType<typeof refusalPart>;
 
+/** Whether there is, or will be, a reply that was not deleted. */
+export const hasReply = ({ kind, removedItems }: Pick<TurnView, "kind" | "removedItems">): boolean =>
+  kind === "reply" && !removedItems.includes(0);
+
 /** The reply as an output item. */
 export function outputItem(object: string, view: Pick<TurnView, "turn" | "status">, content: OutputPart[]) {
   const isWhole = view.status === "completed" || view.status === "in_progress";
@@ -59,7 +63,7 @@ export function outputItem(object: string, view: Pick<TurnView, "turn" | "status
 export function responseObject(object: string, view: TurnView, logprobs: WireLogProbability[] = []) {
   const { turn, parent, branch, status, options, createdMs, finishedMs, text } = view;
   const refusal = refusalOf(view);
-  const hasText = text !== "" || (status !== "in_progress" && status !== "failed");
+  const hasText = hasReply(view) && (text !== "" || (status !== "in_progress" && status !== "failed"));
   const parts: OutputPart[] = hasText ? [outputText(text, logprobs)] : [];
   if (refusal !== null) parts.push(refusalPart(refusal));
   return {

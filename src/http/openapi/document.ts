@@ -52,6 +52,7 @@ function described(operation: Operation, schemas: Json): Json {
     query,
     headers = {},
     body,
+    file,
     answer,
     streams,
     status = 200,
@@ -76,6 +77,9 @@ function described(operation: Operation, schemas: Json): Json {
     parameters: [...inPath, ...queryParameters(query, schemas), ...inHeaders],
     ...(body !== undefined && {
       requestBody: { required: true, content: { "application/json": { schema: jsonSchema(body, "input", schemas) } } },
+    }),
+    ...(file !== undefined && {
+      requestBody: { required: true, content: { [file]: { schema: { type: "string", format: "binary" } } } },
     }),
     responses: {
       [status]: {

@@ -16,6 +16,8 @@ export interface Operation {
   headers?: Record<string, string>;
   /** The schema that the route checks the body with; absent where it reads none. */
   body?: z.ZodType;
+  /** The media type of a body that is a file. */
+  file?: string;
   /** The answer when all is well: a schema of JSON, or a media type whose content has no schema. */
   answer: z.ZodType | string;
   /** It may also answer with server-sent events, and when. */

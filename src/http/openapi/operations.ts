@@ -3,6 +3,7 @@ import { chatRequest } from "../chat-completions.ts";
 import { completionRequest } from "../completions.ts";
 import { createRequest, forkRequest, listQuery, updateRequest } from "../conversations.ts";
 import { responseRequest, retrieveQuery } from "../responses.ts";
+import { importQuery } from "../states.ts";
 import { detokenizeRequest, tokenizeRequest } from "../tokens.ts";
 import * as answers from "./answers.ts";
 import type { Operation } from "./operation.ts";
@@ -127,6 +128,26 @@ export const operations: readonly Operation[] = [
     description:
       "`response_id` null: before the first one; absent: at its end. The branches share all that was before.",
     body: forkRequest,
+    answer: answers.conversation,
+  },
+  {
+    method: "get",
+    path: "/v1/conversations/{id}/state",
+    tag: "Conversations",
+    summary: "Take the model's state out of a conversation, as a safetensors file",
+    description:
+      "The state after its last response: other conversations, on any server with the same checkpoint, go on from it. It is made of what was said: who has it may learn from it what that was.",
+    answer: "application/octet-stream",
+  },
+  {
+    method: "put",
+    path: "/v1/conversations/{id}/state",
+    tag: "Conversations",
+    summary: "Put such a state into a conversation",
+    description:
+      "The conversation goes on from it; what was said in it before is not part of it any more. The texts behind the state are not in it: no item shows them. `invalid_state` where the file is damaged or another model's.",
+    query: importQuery,
+    file: "application/octet-stream",
     answer: answers.conversation,
   },
   {
