@@ -16,4 +16,6 @@ export const plainOptions: TurnOptions = {
   seed: "7",
   topLogProbabilities: null,
   background: false,
+  store: true,
+  truncation: "disabled",
 };

@@ -61,11 +61,14 @@ interface Rest {
   maxTokensField: string;
   topLogProbabilities: number | null;
   background?: boolean;
+  store?: boolean;
+  truncation?: TurnOptions["truncation"];
 }
 
 /** A turn's options, all filled in. Fails with `model_not_found`. */
 export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
-  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities, background = false } = rest;
+  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities } = rest;
+  const { background = false, store = true, truncation = "disabled" } = rest;
   const most = mostReplyTokens(topLogProbabilities);
   if ((limit ?? 0) > most) {
     const why = topLogProbabilities === null ? "" : " with log-probabilities";
@@ -93,6 +96,8 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     seed: seedText(request.seed),
     topLogProbabilities,
     background,
+    store,
+    truncation,
   };
 }
 
