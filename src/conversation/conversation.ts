@@ -4,6 +4,7 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
+import type { ChatMessage } from "../model/chat-template.ts";
 import { checkHasMessages, checkIdle, checkRequest, checkUnread, placeOf, repeatedTurn } from "./accept.ts";
 import { Alarm } from "./alarm.ts";
 import type { CompletionRequest } from "./completion-protocol.ts";
@@ -12,6 +13,7 @@ import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { forkBranch, noRepeat, type ForkRepeat } from "./fork.ts";
 import { LiveTurn } from "./live-turn.ts";
+import { hasTexts, messagesAt, type MessagePlace } from "./lookup.ts";
 import { countTurn } from "./metrics.ts";
 import {
   rememberedMs,
@@ -94,6 +96,17 @@ export class Conversation extends DurableObject<Env> {
     const isOn = store.runningTurn(branch) === turn || (head !== null && store.keptPath(head).includes(turn));
     if (!isOn) throw new GriffinError("not_found", "There is no such item on this branch.");
     return this.view(turn);
+  }
+
+  /** Messages by their places; null for what is not there. */
+  messagesAt(places: MessagePlace[], mostLength: number): (ChatMessage | null)[] {
+    if (this.#store === undefined) return places.map(() => null);
+    return messagesAt(this.#store, places, mostLength);
+  }
+
+  /** Whether all that was said up to a turn is exactly this. */
+  hasTexts(turn: number, messages: ChatMessage[]): boolean {
+    return this.#store !== undefined && hasTexts(this.#store, turn, messages);
   }
 
   /** Deletes the text of an item, here and in every fork that has it, with all states that had read it. */

@@ -7,10 +7,10 @@ import type { ChatMessage } from "../model/chat-template.ts";
 import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
 import { formatId, noSuch, parseId } from "./ids.ts";
-import { messageItem } from "./new-items.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
+import { continued, inputItem, resolveInput } from "./references.ts";
 import { repeatOf, type Repeat } from "./repeat.ts";
 import { isLastType, responseEvents } from "./response-events.ts";
 import { messagesOf, responseObject } from "./response-object.ts";
@@ -20,7 +20,7 @@ import { jsonForm, written } from "./openapi/written.ts";
 import { finalView, readTurn, turnError, type TurnReader } from "./turn-events.ts";
 import { maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
 
-const inputMessages = z.array(messageItem, "expected a text or a list of messages");
+const inputMessages = z.array(inputItem, "expected a text or a list of messages");
 const input = written(
   z.preprocess((value) => (typeof value === "string" ? [{ role: "user", content: value }] : value), inputMessages),
   { anyOf: [{ type: "string" }, jsonForm(inputMessages)] },
@@ -106,9 +106,8 @@ export const responses = new Hono<AppEnv>()
       truncation: body.truncation ?? "disabled",
       topLogProbabilities: wantsLogprobs ? (body.top_logprobs ?? 0) : null,
     });
-    const messages: ChatMessage[] = messagesOf(body.instructions, body.input);
     const repeat = await repeatOf(context, text);
-    const { object, place, unknown } = placeOf(body, repeat);
+    const { object, place, unknown, messages } = await asked(context, body, repeat);
     const request: TurnRequest = {
       place,
       messages,
@@ -189,8 +188,25 @@ const unknownConversation = () => requestError("not_found", noSuch("conversation
 const unknownPrevious = () =>
   requestError("not_found", noSuch("response").message, "previous_response_id", "previous_response_not_found");
 
+/** Where a response goes, and what it is asked. */
+export async function asked(
+  context: Context<AppEnv>,
+  body: ResponseRequest,
+  repeat: Pick<Repeat, "newObject">,
+): Promise<Place & { messages: ChatMessage[] }> {
+  const place = placeOf(body, repeat);
+  const { messages: said, lastReply } = await resolveInput(context, body.input);
+  const messages = messagesOf(body.instructions, said);
+  const isNew = !body.conversation && typeof body.previous_response_id !== "string";
+  if (!isNew || lastReply === null) return { ...place, messages };
+  const index = lastReply.index + messages.length - said.length;
+  const known = await continued(context, messages, { ...lastReply, index });
+  if (known === null) return { ...place, messages };
+  return { ...place, ...known, place: { kind: "after", turn: known.turn } };
+}
+
 /** Where a response goes. One without a place begins an object of its own. */
-export function placeOf(
+function placeOf(
   { conversation, previous_response_id: previous }: ResponseRequest,
   { newObject }: Pick<Repeat, "newObject">,
 ): Place {

@@ -175,7 +175,7 @@ describe("a request for a response", () => {
         { type: "message", role: "user", content: [{ type: "input_text", text: "c" }] },
       ],
     });
-    expect(input.map(({ role, content }) => [role, content])).toEqual([
+    expect(input.map((each) => ("role" in each ? [each.role, each.content] : each))).toEqual([
       ["user", "a"],
       ["assistant", "b"],
       ["user", "c"],
