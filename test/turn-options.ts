@@ -17,4 +17,6 @@ export const plainOptions: TurnOptions = {
   topLogProbabilities: null,
   background: false,
   format: null,
+  store: true,
+  truncation: "disabled",
 };

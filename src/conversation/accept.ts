@@ -21,7 +21,7 @@ export function checkRequest({ options }: TurnRequest, config: Config): void {
 /** The turn that this request began when it was sent before. `isStopping`: it is about to be cancelled. */
 export function repeatedTurn(
   store: Store,
-  { repeatKey, repeatWithinMs, isNamed }: TurnRequest,
+  { repeatKey, repeatWithinMs, isNamed }: Pick<TurnRequest, "repeatKey" | "repeatWithinMs" | "isNamed">,
   isStopping: (turn: number) => boolean,
 ): number | null {
   if (repeatKey === null || repeatWithinMs <= 0) return null;
@@ -47,6 +47,18 @@ export function placeOf(
   return { parent: checkIdle(store, branch), branch, messages };
 }
 
+/** Refuses a turn that has nothing to read: neither of its own, nor items that were put before it. */
+export function checkHasMessages(store: Store, { parent, messages }: Pick<TurnRow, "parent" | "messages">): void {
+  if (messages.length > 0 || (parent !== null && store.step(parent)?.kind === "items")) return;
+  throw invalid("There must be at least one message.");
+}
+
+/** Refuses to delete what a running turn has read: its state would still know it. */
+export function checkUnread(store: Store, turn: number): void {
+  if (store.turnsFrom(turn).every(({ status }) => status !== "in_progress")) return;
+  throw busy("A response that goes on from this item is in progress: wait for it, or cancel it.");
+}
+
 /** The head of a branch on which nothing runs. */
 export function checkIdle(store: Store, branch: number): number | null {
   const head = branchHead(store, branch);
@@ -56,11 +68,11 @@ export function checkIdle(store: Store, branch: number): number | null {
 
 /** Refuses a turn that cannot be gone on from. */
 export function checkFinished(store: Store, turn: number): void {
-  const { status, endPosition } = turnStep(store, turn);
+  const { status, endPosition, kind } = turnStep(store, turn);
   if (status === "in_progress") {
     throw busy("The response to go on from is still in progress: wait for it, or cancel it.");
   }
-  if (endPosition !== null) return;
+  if (endPosition !== null || kind === "items") return;
   const ended = status === "failed" ? "failed" : "was cancelled";
   throw invalid(`The response to go on from ${ended} before it had a state. Go on from the one before it.`);
 }

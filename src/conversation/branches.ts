@@ -9,19 +9,26 @@ export interface NewBranch {
   /** A finished turn; null begins anew. */
   head: number | null;
   metadata: Record<string, string>;
+  /** Names the request that made it. */
+  repeatKey?: string | null;
   nowMs: number;
 }
 
-export function insertBranch(db: Database, { parentBranch, head, metadata, nowMs }: NewBranch): ConversationView {
+export function insertBranch(
+  db: Database,
+  { parentBranch, head, metadata, repeatKey = null, nowMs }: NewBranch,
+): ConversationView {
   db.write(
     "a branch",
-    `INSERT INTO branches (branch, parent_branch, head, created_ms, metadata)
-     SELECT 1 + max(value, coalesce((SELECT max(branch) FROM branches), -1)), ?, ?, ?, ?
+    `INSERT INTO branches (branch, parent_branch, head, created_ms, metadata, repeat_key, active_ms)
+     SELECT 1 + max(value, coalesce((SELECT max(branch) FROM branches), -1)), ?, ?, ?, ?, ?, ?
      FROM meta WHERE key = 'last_branch'`,
     parentBranch,
     head,
     nowMs,
     JSON.stringify(metadata),
+    repeatKey,
+    nowMs,
   );
   const [row] = db.read<{ branch: number }>("SELECT max(branch) AS branch FROM branches");
   return { branch: row?.branch ?? 0, parentBranch, createdMs: nowMs, metadata, head };
@@ -36,6 +43,12 @@ export function readBranch(db: Database, branch: number): ConversationView | nul
   if (row === undefined) return null;
   const metadata = readMetadata(branch, row.metadata);
   return { branch, parentBranch: row.parent_branch, createdMs: row.created_ms, metadata, head: row.head };
+}
+
+/** The branch that a request of this name made since a time. */
+export function findBranchOfRepeatKey(db: Database, key: string, sinceMs: number): number | null {
+  const query = "SELECT max(branch) AS branch FROM branches WHERE repeat_key = ? AND created_ms >= ?";
+  return db.read<{ branch: number | null }>(query, key, sinceMs)[0]?.branch ?? null;
 }
 
 /** The last finished turn of a branch; null where there is none yet, undefined where there is no such branch. */

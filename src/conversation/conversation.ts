@@ -4,17 +4,22 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
-import { checkFinished, checkIdle, checkRequest, placeOf, repeatedTurn } from "./accept.ts";
+import type { ChatMessage } from "../model/chat-template.ts";
+import { checkHasMessages, checkIdle, checkRequest, checkUnread, placeOf, repeatedTurn } from "./accept.ts";
 import { Alarm } from "./alarm.ts";
 import type { CompletionRequest } from "./completion-protocol.ts";
 import { beginCompletion } from "./completions.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
+import { forkBranch, noRepeat, type ForkRepeat } from "./fork.ts";
 import { LiveTurn } from "./live-turn.ts";
+import { hasTexts, messagesAt, type MessagePlace } from "./lookup.ts";
 import { countTurn } from "./metrics.ts";
 import {
   rememberedMs,
   type ConversationView,
+  type ForkPoint,
+  type ItemsRequest,
   type ListedTurn,
   type TurnOptions,
   type TurnListing,
@@ -57,10 +62,15 @@ export class Conversation extends DurableObject<Env> {
     });
   }
 
-  /** Makes the conversation's first branch, or finds it. */
-  create(metadata: Record<string, string>): ConversationView {
+  /** Makes the conversation's first branch with these items in it, or finds it. */
+  create(metadata: Record<string, string>, items: ItemsRequest | null = null): ConversationView {
     const store = this.#opened();
-    return store.branch(0) ?? store.createBranch({ parentBranch: null, head: null, metadata, nowMs: Date.now() });
+    const nowMs = Date.now();
+    const known = store.branch(0);
+    if (known !== null) return known;
+    store.createBranch({ parentBranch: null, head: null, metadata, nowMs });
+    if (items !== null) store.addItems(0, { ...items, nowMs });
+    return this.branch(0);
   }
 
   branch(branch: number): ConversationView {
@@ -72,13 +82,45 @@ export class Conversation extends DurableObject<Env> {
     return this.branch(branch);
   }
 
-  /** A new branch whose head is a finished turn, the beginning (null), or the head of `branch`. */
-  fork(branch: number, turn?: number | null): ConversationView {
+  /** Puts items behind the head of a branch: the next response reads them. A repeated request finds its first ones. */
+  append(branch: number, request: ItemsRequest): TurnView {
     const store = this.#known();
-    const { head, metadata } = this.branch(branch);
-    if (typeof turn === "number") checkFinished(store, turn);
-    const from = turn === undefined ? head : turn;
-    return store.createBranch({ parentBranch: branch, head: from, metadata, nowMs: Date.now() });
+    checkIdle(store, branch);
+    return this.view(this.#repeated(request) ?? store.addItems(branch, { ...request, nowMs: Date.now() }));
+  }
+
+  /** The turn of a branch that an item belongs to. */
+  turnOn(branch: number, turn: number): TurnView {
+    const store = this.#known();
+    const head = branchHead(store, branch);
+    const isOn = store.runningTurn(branch) === turn || (head !== null && store.keptPath(head).includes(turn));
+    if (!isOn) throw new GriffinError("not_found", "There is no such item on this branch.");
+    return this.view(turn);
+  }
+
+  /** Messages by their places; null for what is not there. */
+  messagesAt(places: MessagePlace[], mostLength: number): (ChatMessage | null)[] {
+    if (this.#store === undefined) return places.map(() => null);
+    return messagesAt(this.#store, places, mostLength);
+  }
+
+  /** Whether all that was said up to a turn is exactly this. */
+  hasTexts(turn: number, messages: ChatMessage[]): boolean {
+    return this.#store !== undefined && hasTexts(this.#store, turn, messages);
+  }
+
+  /** Deletes the text of an item, here and in every fork that has it, with all states that had read it. */
+  removeItem(branch: number, turn: number, item: number): ConversationView {
+    const store = this.#known();
+    this.turnOn(branch, turn);
+    checkUnread(store, turn);
+    store.removeItem(turn, item);
+    return this.branch(branch);
+  }
+
+  /** A new branch that ends at a point, or where `branch` does; a repeated request finds its first one. */
+  fork(branch: number, point: ForkPoint | null = null, repeat: ForkRepeat = noRepeat): ConversationView {
+    return forkBranch(this.#known(), branch, point, repeat);
   }
 
   /** Deletes a branch, and with the last one everything. Turns that go with it are cancelled first. */
@@ -148,7 +190,7 @@ export class Conversation extends DurableObject<Env> {
     await this.#stop(turn);
     const store = this.#known();
     store.removeTurn(turn);
-    if (store.branchCount() === 0 && store.counts().turns === 0) await this.#leaveTombstone();
+    if (this.#isEmpty()) await this.#leaveTombstone();
   }
 
   /** The most bytes that a file of a state of this model has. */
@@ -211,10 +253,9 @@ export class Conversation extends DurableObject<Env> {
   }
 
   async #begin(request: TurnRequest): Promise<number> {
-    const { options, messages, metadata, repeatKey, endsWithClient, place } = request;
+    const { options, metadata, repeatKey, endsWithClient, place } = request;
     const repeated = this.#repeated(request);
     if (repeated !== null) return repeated;
-    if (messages.length === 0) throw new GriffinError("invalid_argument", "There must be at least one message.");
     const engine = await engineOf(options.model, this.env);
     checkRequest(request, engine.config);
 
@@ -223,9 +264,11 @@ export class Conversation extends DurableObject<Env> {
     if (begun !== null) return begun;
     const isNew = place.kind === "prefix" || (place.kind === "after" && place.turn === null);
     const store = isNew ? this.#opened() : this.#known();
+    const found = placeOf(store, request);
+    checkHasMessages(store, found);
     if (place.kind === "prefix" && !this.#isPrefixStore()) this.ctx.storage.kv.put(prefixesSinceKey, Date.now());
     const turn = store.insertTurn({
-      ...placeOf(store, request),
+      ...found,
       options,
       metadata,
       repeatKey,
@@ -236,7 +279,7 @@ export class Conversation extends DurableObject<Env> {
     return turn;
   }
 
-  #repeated(request: TurnRequest): number | null {
+  #repeated(request: ItemsRequest): number | null {
     if (this.#store === undefined) return null;
     return repeatedTurn(this.#store, request, (turn) => this.#live.get(turn)?.cancel.signal.aborted ?? false);
   }
@@ -272,7 +315,24 @@ export class Conversation extends DurableObject<Env> {
       },
     };
     this.#alarm.ringBy(Date.now() + recoverAfterMs);
-    this.ctx.waitUntil(runTurn(host, live).finally(() => this.#live.delete(turn)));
+    const { options } = turnRow(store, turn);
+    this.ctx.waitUntil(
+      runTurn(host, live).finally(() => {
+        this.#live.delete(turn);
+        return options.store ? undefined : this.#forgetTurn(turn);
+      }),
+    );
+  }
+
+  /** Leaves nothing of a turn that was not to be kept. */
+  #forgetTurn(turn: number): Promise<void> | undefined {
+    if (this.#store?.turn(turn)?.options.store !== false) return undefined;
+    this.#store.removeTurn(turn);
+    return this.#isEmpty() ? this.#forget() : undefined;
+  }
+
+  #isEmpty(): boolean {
+    return this.#store?.branchCount() === 0 && this.#store.counts().turns === 0;
   }
 
   /** Goes on with the turns that another process began and did not end. */
@@ -280,6 +340,11 @@ export class Conversation extends DurableObject<Env> {
     for (const turn of this.#store?.unfinishedTurns() ?? []) {
       if (this.#live.has(turn)) continue;
       try {
+        if (this.#store?.turn(turn)?.options.store === false) {
+          // Whoever asked for it is gone, and cannot come back for it.
+          this.ctx.waitUntil(Promise.resolve(this.#forgetTurn(turn)));
+          continue;
+        }
         // Whoever asked for it may come back for it, so it no longer ends with its client.
         this.#run(turn, false);
       } catch {

@@ -6,6 +6,15 @@ import type { TurnRow } from "./store.ts";
 /** Where among a turn's messages item 1 is. */
 export const firstItem = (messages: readonly ChatMessage[]): number => (messages[0]?.role === "system" ? 1 : 0);
 
+/** How many items of a turn were not deleted. */
+export function keptItems({
+  messages,
+  removedItems,
+  kind,
+}: Pick<TurnRow, "messages" | "removedItems" | "kind">): number {
+  return messages.length - firstItem(messages) + (kind === "reply" ? 1 : 0) - removedItems.length;
+}
+
 /** What is left of what a turn was asked. */
 export function keptMessages({ messages, removedItems }: Pick<TurnRow, "messages" | "removedItems">): ChatMessage[] {
   const first = firstItem(messages);

@@ -17,6 +17,10 @@ export interface Prefix {
 const sameRoles: Readonly<Record<string, string>> = { developer: "system", assistant: "model" };
 const roleOf = ({ role }: ChatMessage) => sameRoles[role] ?? role;
 
+/** Whether two messages say the same, by whatever word for their role. */
+export const hasSameText = (one: ChatMessage, other: ChatMessage | undefined): boolean =>
+  other !== undefined && roleOf(one) === roleOf(other) && one.content === other.content;
+
 /** The longest beginning of `messages` that ends with the reply of a stored turn. */
 export function longestPrefix(db: Database, messages: readonly ChatMessage[]): Prefix {
   const hashes: { length: number; hash: string }[] = [];

@@ -52,6 +52,10 @@ export interface TurnOptions {
   background: boolean;
   /** null for any text. */
   format: ReplyFormat | null;
+  /** false: nothing of the turn is kept once its reply was read. It ends with its client, for nobody can come back. */
+  store: boolean;
+  /** Said again to whoever asks: a recurrent model reads any length, so nothing is ever left out. */
+  truncation: "auto" | "disabled";
 }
 
 /** Where a turn goes on from. */
@@ -84,6 +88,16 @@ export interface TurnRequest {
   isNamed: boolean;
   /** The caller's own key-value pairs, kept with the turn. */
   metadata: Record<string, string>;
+}
+
+/** Messages that are put into a conversation without asking for a reply: the next one reads them. */
+export type ItemsRequest = Pick<TurnRequest, "messages" | "options" | "repeatKey" | "repeatWithinMs" | "isNamed">;
+
+/** Where a fork ends: with a turn, or with an item of it; null for the beginning. */
+export interface ForkPoint {
+  turn: number | null;
+  /** The last item that the fork has of the turn; null for all of it. */
+  item: number | null;
 }
 
 export interface TurnUsage {

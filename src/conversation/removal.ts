@@ -3,8 +3,8 @@ import type { Database } from "./database.ts";
 import { deleteLog } from "./log.ts";
 import { deletePrefix } from "./prefixes.ts";
 
-/** Whether a turn needs those before it: it runs, or it has a state to go on from. */
-const needsPast = "(status = 'in_progress' OR end_position IS NOT NULL)";
+/** Whether a turn needs those before it: it runs, or it can be gone on from. */
+const needsPast = "(status = 'in_progress' OR end_position IS NOT NULL OR kind = 'items')";
 
 /** Whether a turn is needed by one that goes on from it. */
 export function isNeeded(db: Database, turn: number): boolean {

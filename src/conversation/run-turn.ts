@@ -151,7 +151,8 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
     logProbabilities: row.options.topLogProbabilities === null ? null : logProbabilities,
     nowMs: host.now(),
   };
-  const snapshot = { state: result.state, identity: identityOf(engine), base: past.base };
+  const kept = { state: result.state, identity: identityOf(engine), base: past.base };
+  const snapshot = row.options.store ? kept : null;
   store.commit(row.turn, outcome, snapshot, host.keepsPrefixes ? row.messages : null);
   return result.text;
 }

@@ -5,6 +5,7 @@ import type { ChatMessage } from "../model/chat-template.ts";
 import type { State } from "../model/state.ts";
 import * as branches from "./branches.ts";
 import { Database } from "./database.ts";
+import { keptItems } from "./items.ts";
 import * as log from "./log.ts";
 import type { ConversationView, TurnOptions, TurnStorage } from "./protocol.ts";
 import * as prefixes from "./prefixes.ts";
@@ -63,6 +64,20 @@ export class Store {
     return branches.insertBranch(this.#db, branch);
   }
 
+  /** A branch that ends with messages that no turn of its own has: they are put behind its head. */
+  createBranchWith(branch: branches.NewBranch, request: Omit<Parameters<Store["addItems"]>[1], "nowMs">): number {
+    return this.#db.transaction(() => {
+      const { branch: number } = branches.insertBranch(this.#db, branch);
+      this.addItems(number, { ...request, nowMs: branch.nowMs });
+      return number;
+    });
+  }
+
+  /** The branch that a request of this name made since a time. */
+  branchOfRepeatKey(key: string, sinceMs: number): number | null {
+    return branches.findBranchOfRepeatKey(this.#db, key, sinceMs);
+  }
+
   branch(branch: number): ConversationView | null {
     return branches.readBranch(this.#db, branch);
   }
@@ -101,6 +116,38 @@ export class Store {
   /** A new turn, in progress. Its number is larger than every number before. */
   insertTurn(turn: turns.NewTurn): number {
     return this.#db.transaction(() => turns.addTurn(this.#db, turn));
+  }
+
+  /** Puts messages behind the head of a branch, as a turn that replied nothing and is the head from now on. */
+  addItems(branch: number, request: Pick<turns.NewTurn, "messages" | "options" | "repeatKey" | "nowMs">): number {
+    return this.#db.transaction(() => {
+      const place = { parent: branches.readHead(this.#db, branch) ?? null, branch, kind: "items" as const };
+      const turn = turns.addTurn(this.#db, { ...request, ...place, metadata: {}, endsWithClient: false });
+      turns.finishItems(this.#db, turn, request.nowMs);
+      branches.setBranchHead(this.#db, branch, turn);
+      return turn;
+    });
+  }
+
+  /** A turn, and all that go on from it, removed ones too. */
+  turnsFrom(turn: number): turns.TurnStep[] {
+    return turns.readSubtree(this.#db, turn);
+  }
+
+  /**
+   * Deletes the text of an item for good. Every state that had read it goes, and so do the tokens that it may be in:
+   * what goes on from there is computed again from the texts that are left. Deletes the turn with its last item.
+   */
+  removeItem(turn: number, item: number): void {
+    this.#db.transaction(() => {
+      const row = turns.readTurn(this.#db, turn);
+      if (row === null) return;
+      const readers = turns.readSubtree(this.#db, turn).map((step) => step.turn);
+      snapshots.deleteSnapshots(this.#db, readers);
+      turns.forgetReading(this.#db, readers);
+      const emptied = turns.emptyItem(this.#db, row, item);
+      if (keptItems(emptied) === 0) this.removeTurn(turn);
+    });
   }
 
   /** Makes a state the head of a branch, as a turn that nothing comes before. */

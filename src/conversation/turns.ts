@@ -2,6 +2,7 @@
 import { GriffinError, type ErrorCode } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import { type Database, sizeBytes, type Written } from "./database.ts";
+import { firstItem } from "./items.ts";
 import { damaged, keepValue, keptValue, packTokens, readParts, unpackTokens, writeParts } from "./parts.ts";
 import type { StateOrigin, TurnKind, TurnOptions, TurnStatus, TurnStorage, TurnUsage, TurnView } from "./protocol.ts";
 
@@ -81,6 +82,9 @@ export interface TurnOutcome {
 
 type Reply = Pick<TurnRow, "text" | "finishReason" | "state" | "usage" | "error">;
 
+/** Options that turns of earlier code did not keep. */
+const optionsOfOld = { background: false, store: true, truncation: "disabled", format: null } as const;
+
 const noReply: Reply = { text: "", finishReason: null, state: null, usage: null, error: null };
 
 interface StepColumns extends Record<string, string | number | null | ArrayBuffer> {
@@ -112,9 +116,6 @@ interface Columns extends StepColumns {
 
 /** Ending a turn writes its row. That it leaves the index of running ones is not billed: nothing is written there. */
 const finishedTurnRows = 1;
-
-/** Options that turns of earlier code did not keep. */
-const laterOptions = { background: false, format: null } satisfies Partial<TurnOptions>;
 
 const stepColumns = `turn, parent, branch, kind, status, created_ms, finished_ms, end_position, checkpoint, removed`;
 const columns = `${stepColumns}, repeat_key, ends_with_client, attempts, state_bytes, rows_written, bytes_written,
@@ -191,6 +192,17 @@ export function readKeptPath(db: Database, turn: number): number[] {
   return db.read<{ turn: number }>(query, turn).map((row) => row.turn);
 }
 
+/** A turn, and all that go on from it. */
+export function readSubtree(db: Database, turn: number): TurnStep[] {
+  const query = `
+    WITH RECURSIVE tree (turn) AS (
+      SELECT turn FROM turns WHERE turn = ?
+      UNION SELECT turns.turn FROM tree JOIN turns ON turns.parent = tree.turn
+    )
+    SELECT ${stepColumns} FROM turns WHERE turn IN (SELECT turn FROM tree) ORDER BY turn`;
+  return db.read<StepColumns>(query, turn).map(toStep);
+}
+
 export function findRepeatKey(db: Database, key: string): number | null {
   const query = "SELECT max(turn) AS turn FROM turns WHERE repeat_key = ?";
   return db.read<{ turn: number | null }>(query, key)[0]?.turn ?? null;
@@ -253,6 +265,12 @@ export function placeOfRunning(db: Database, turn: number): { parent: number | n
   const [row] = db.read<{ parent: number | null; branch: number | null }>(query, turn);
   if (row === undefined) throw notRunning(turn);
   return row;
+}
+
+/** Ends a turn that only brought items: nothing replied to them. */
+export function finishItems(db: Database, turn: number, nowMs: number): void {
+  const query = "UPDATE turns SET status = 'completed', finished_ms = ?, reply = ? WHERE turn = ?";
+  db.write(`turn ${turn}`, query, nowMs, toJson(noReply), turn);
 }
 
 /** Ends a turn well. What the row cost is part of it: `before` is what had been written when the commit began. */
@@ -340,6 +358,39 @@ export function emptyTurn(db: Database, turn: number): void {
   );
 }
 
+/** Leaves nothing of the tokens that turns read: they are computed from texts, as if another model had read them. */
+export function forgetReading(db: Database, turns: readonly number[]): void {
+  for (const turn of turns) {
+    db.write(`turn ${turn}`, "DELETE FROM parts WHERE turn = ? AND kind = 'prompt_tokens'", turn);
+    const query = "UPDATE turns SET checkpoint = NULL, prompt_tokens = ? WHERE turn = ? AND finished_ms IS NOT NULL";
+    db.write(`turn ${turn}`, query, packTokens([]), turn);
+  }
+}
+
+/** Deletes the text of an item, and returns the turn as it is then. */
+export function emptyItem(db: Database, row: TurnRow, item: number): TurnRow {
+  const { turn, finishReason, state, usage, error } = row;
+  const removedItems = [...row.removedItems, item];
+  const emptied = { ...row, removedItems };
+  if (item === 0) {
+    const kinds = "('reply', 'reply_tokens', 'log_probabilities')";
+    db.write(`turn ${turn}`, `DELETE FROM parts WHERE turn = ? AND kind IN ${kinds}`, turn);
+    const reply = toJson({ text: "", finishReason, state, usage, error });
+    const query = "UPDATE turns SET reply = ?, reply_tokens = ? WHERE turn = ?";
+    db.write(`turn ${turn}`, query, reply, packTokens([]), turn);
+    emptied.text = "";
+  } else {
+    const place = item - 1 + firstItem(row.messages);
+    emptied.messages = row.messages.map((message, i) => (i === place ? { ...message, content: "" } : message));
+    db.write(`turn ${turn}`, "DELETE FROM parts WHERE turn = ? AND kind = 'messages'", turn);
+    const kept = keepValue(db, turn, "messages", toJson(emptied.messages));
+    db.write(`turn ${turn}`, "UPDATE turns SET messages = ? WHERE turn = ?", kept, turn);
+  }
+  const query = "UPDATE turns SET removed_items = ? WHERE turn = ?";
+  db.write(`turn ${turn}`, query, JSON.stringify(removedItems), turn);
+  return emptied;
+}
+
 function readTurns(db: Database, query: string, value: number | null): TurnRow[] {
   return db.read<Columns>(query, value).map((row) => toTurn(db, row));
 }
@@ -358,7 +409,7 @@ function toTurn(db: Database, row: Columns): TurnRow {
     ...toStep(row),
     messages: fromJson(db, turn, "messages", row.messages),
     removedItems: parsed(turn, "removed_items", row.removed_items),
-    options: { ...laterOptions, ...parsed<Omit<TurnOptions, keyof typeof laterOptions>>(turn, "options", row.options) },
+    options: { ...optionsOfOld, ...parsed<Omit<TurnOptions, keyof typeof optionsOfOld>>(turn, "options", row.options) },
     metadata: parsed(turn, "metadata", row.metadata),
     repeatKey: row.repeat_key,
     endsWithClient: row.ends_with_client === 1,

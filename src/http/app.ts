@@ -14,6 +14,7 @@ import { errorResponse, loggableError, requestError } from "./errors.ts";
 import { health } from "./health.ts";
 import { inputTokens } from "./input-tokens.ts";
 import { countRequest, metrics } from "./metrics.ts";
+import { items } from "./items.ts";
 import { models } from "./models.ts";
 import { openApi } from "./openapi.ts";
 import { bodyLimitBytes } from "./read-body.ts";
@@ -62,7 +63,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
   });
   app.use("/v1/*", (context, next) => (isStateFile(context.req) ? next() : limitBody(context, next)));
 
-  const api = [chatCompletions, completions, inputTokens, responses, conversations, states, tokens, models];
+  const api = [chatCompletions, completions, inputTokens, responses, conversations, items, states, tokens, models];
   for (const routes of [...api, health, metrics, openApi, transparency]) app.route("/", routes);
   refuseOtherMethods(app);
 

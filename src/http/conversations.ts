@@ -1,32 +1,34 @@
-// /v1/conversations: branches of an object, their items, and forks.
+// /v1/conversations: branches of an object, and forks. Their items are in items.ts.
 import { Hono, type Context } from "hono";
 import { z } from "zod";
-import type { ConversationView } from "../conversation/protocol.ts";
+import type { ConversationView, ForkPoint } from "../conversation/protocol.ts";
 import type { AppEnv } from "./context.ts";
-import { conversationItems } from "./conversation-items.ts";
 import { requestError } from "./errors.ts";
-import { formatId, noSuch, parseId, turnOfMessage } from "./ids.ts";
-import { checkShape, readBody, wholeNumber } from "./read-body.ts";
+import { formatId, noSuch, parseId, parseMessageId } from "./ids.ts";
+import { itemsRequestOf, newItems } from "./new-items.ts";
+import { readBody } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
 import { conversationStub, found } from "./stubs.ts";
-import { metadata, only, refusing } from "./turn-fields.ts";
+import { metadata } from "./turn-fields.ts";
 
-export const createRequest = refusing({ items: only() }, z.object({ metadata }));
+export const createRequest = z.object({ metadata, items: newItems.nullish() });
 export const updateRequest = z.object({ metadata: metadata.unwrap().unwrap() });
-export const forkRequest = z.object({ response_id: z.string().nullish() });
-export const listQuery = z.object({
-  order: z.enum(["asc", "desc"]).default("desc"),
-  limit: wholeNumber(1, 100).default(20),
-  after: z.string().optional(),
-});
+export const forkRequest = z
+  .object({ response_id: z.string().nullish(), item_id: z.string().nullish() })
+  .refine(({ response_id: response, item_id: item }) => response === undefined || !item, {
+    message: "expected either response_id or item_id, got both",
+    path: ["item_id"],
+  });
 
 export const conversations = new Hono<AppEnv>()
   .post("/v1/conversations", async (context) => {
     const { value, text } = await readBody(context.req, createRequest);
-    const { newObject: object } = await repeatOf(context, text, true);
+    const repeat = await repeatOf(context, text, true);
+    const { newObject: object } = repeat;
     const stub = conversationStub(context, object);
     context.var.log.add({ object: stub.id.toString() });
-    const view = await stub.create(value.metadata ?? {});
+    const items = value.items?.length ? itemsRequestOf(context, value.items, repeat) : null;
+    const view = await stub.create(value.metadata ?? {}, items);
     return context.json(conversationObject(object, view));
   })
   .get("/v1/conversations/:id", async (context) => {
@@ -44,23 +46,14 @@ export const conversations = new Hono<AppEnv>()
     await found(stub.removeBranch(branch), unknownConversation);
     return context.json({ id, object: "conversation.deleted", deleted: true });
   })
-  .get("/v1/conversations/:id/items", async (context) => {
-    const query = checkShape(listQuery, context.req.query());
-    const { object, branch, stub } = named(context);
-    const from = query.after === undefined ? undefined : turnOfItem(object, query.after);
-    // A turn has one item at least: one may have been listed to its end, and one more tells whether more come.
-    const listing = { order: query.order, from, limit: query.limit + 2 };
-    const { turns, isLast } = await found(stub.turns(branch, listing), unknownConversation);
-    const isOldestFirst = query.order === "asc";
-    const items = conversationItems(object, isOldestFirst ? turns : turns.toReversed());
-    return context.json(page(isOldestFirst ? items : items.toReversed(), isLast, query));
-  })
   .post("/v1/conversations/:id/fork", async (context) => {
     const { object, branch, stub } = named(context);
-    const { value } = await readBody(context.req, forkRequest);
-    const turn = value.response_id === undefined ? undefined : forkPoint(object, value.response_id);
-    const unknown = typeof turn === "number" ? unknownForkPoint : unknownConversation;
-    return context.json(conversationObject(object, await found(stub.fork(branch, turn), unknown)));
+    const { value, text } = await readBody(context.req, forkRequest);
+    const point = forkPoint(object, value);
+    const { repeatKey, repeatWithinMs } = await repeatOf(context, text, false);
+    const unknown = value.item_id ? unknownItem : point?.turn ? unknownForkPoint : unknownConversation;
+    const view = await found(stub.fork(branch, point, { repeatKey, repeatWithinMs }), unknown);
+    return context.json(conversationObject(object, view));
   });
 
 /** The conversation that the path names. */
@@ -86,40 +79,20 @@ export function conversationObject(object: string, view: ConversationView) {
   };
 }
 
-/** The turn to fork at; null for the beginning. Responses of other conversations are as unknown as any. */
-function forkPoint(object: string, responseId: string | null): number | null {
-  if (responseId === null) return null;
-  const id = parseId("response", responseId, unknownForkPoint);
+/** Where to fork; null for the end. Responses and items of other conversations are as unknown as any. */
+function forkPoint(object: string, { response_id, item_id }: z.infer<typeof forkRequest>): ForkPoint | null {
+  if (item_id) {
+    const id = parseMessageId(item_id);
+    if (id?.object !== object) throw unknownItem();
+    return { turn: id.number, item: id.item };
+  }
+  if (response_id === undefined) return null;
+  if (response_id === null) return { turn: null, item: null };
+  const id = parseId("response", response_id, unknownForkPoint);
   if (id.object !== object) throw unknownForkPoint();
-  return id.number;
+  return { turn: id.number, item: null };
 }
 
 export const unknownConversation = () => noSuch("conversation");
 const unknownForkPoint = () => requestError("not_found", noSuch("response").message, "response_id");
-
-const unknownItem = () =>
-  requestError("invalid_argument", "after: expected the id of an item of this conversation.", "after");
-
-function turnOfItem(object: string, itemId: string): number {
-  const id = turnOfMessage(itemId);
-  if (id?.object !== object) throw unknownItem();
-  return id.number;
-}
-
-/** A page of a list, from behind the item `after`; `isWhole`: the list ends with these items. */
-function page<T extends { id: string }>(
-  items: readonly T[],
-  isWhole: boolean,
-  { after, limit }: z.infer<typeof listQuery>,
-) {
-  const start = after === undefined ? 0 : items.findIndex(({ id }) => id === after) + 1;
-  if (after !== undefined && start === 0) throw unknownItem();
-  const data = items.slice(start, start + limit);
-  return {
-    object: "list" as const,
-    data,
-    first_id: data[0]?.id ?? null,
-    last_id: data.at(-1)?.id ?? null,
-    has_more: !isWhole || start + data.length < items.length,
-  };
-}
+const unknownItem = () => requestError("not_found", noSuch("item").message, "item_id");

@@ -13,7 +13,7 @@ export interface Id {
   number: number;
 }
 
-const messageShape = /^msg_([a-z2-7]{32})_([0-9]{1,9})_[0-9]{1,9}$/;
+const messageShape = /^msg_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})_(0|[1-9][0-9]{0,8})$/;
 const shape = /^([a-z]+)_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})$/;
 
 export const formatId = (kind: IdKind, { object, number }: Id): string => `${prefixes[kind]}_${object}_${number}`;
@@ -28,12 +28,18 @@ export function parseId(kind: IdKind, text: string, unknown: () => Error = () =>
 /** Id of a message of a turn: 0 is the reply, 1 and up are what it replies to. */
 export const formatMessageId = ({ object, number }: Id, index: number): string => `msg_${object}_${number}_${index}`;
 
-/** The turn that a message belongs to; null where the text is no id of one. */
-export function turnOfMessage(text: string): Id | null {
-  const [, object, number] = messageShape.exec(text) ?? [];
-  return object === undefined ? null : { object, number: Number(number) };
+/** A message of a turn. */
+export interface MessageId extends Id {
+  /** 0 is the turn's reply, 1 and up are what it replies to. */
+  item: number;
+}
+
+/** The turn that a message belongs to, and which one it is; null where the text is no id of one. */
+export function parseMessageId(text: string): MessageId | null {
+  const [, object, number, item] = messageShape.exec(text) ?? [];
+  return object === undefined ? null : { object, number: Number(number), item: Number(item) };
 }
 
 /** The one answer to ids that are malformed, unknown or deleted. */
-export const noSuch = (kind: IdKind): GriffinError =>
+export const noSuch = (kind: IdKind | "item"): GriffinError =>
   new GriffinError("not_found", `There is no ${kind} with this id.`);

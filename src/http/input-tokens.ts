@@ -3,8 +3,7 @@ import { Hono } from "hono";
 import type { AppEnv } from "./context.ts";
 import { readBody } from "./read-body.ts";
 import { randomName } from "./object-names.ts";
-import { messagesOf } from "./response-object.ts";
-import { placeOf, responseRequest } from "./responses.ts";
+import { asked, responseRequest } from "./responses.ts";
 import { conversationStub, found, workStub } from "./stubs.ts";
 import { knownModel } from "./turn-fields.ts";
 
@@ -12,11 +11,10 @@ export const inputTokens = new Hono<AppEnv>().post("/v1/responses/input_tokens",
   const { value: body } = await readBody(context.req, responseRequest);
   const modelIds = context.var.modelIds();
   const model = knownModel(body.model ?? modelIds[0] ?? "", modelIds);
-  const { object, place, unknown } = placeOf(body, { newObject: randomName() });
+  const { object, place, unknown, messages } = await asked(context, body, { newObject: randomName() });
   const isNew = place.kind === "after" && place.turn === null;
   const stub = isNew ? workStub(context) : conversationStub(context, object);
   context.var.log.add({ object: stub.id.toString() });
-  const messages = messagesOf(body.instructions, body.input);
   const count = await found(stub.countTokens({ model, place, messages }), unknown);
   return context.json({ object: "response.input_tokens", input_tokens: count });
 });

@@ -89,8 +89,8 @@ export function responseObject(object: string, view: TurnView, logprobs: WireLog
     tools: [],
     tool_choice: "auto" as const,
     parallel_tool_calls: true,
-    truncation: "disabled" as const,
-    store: true,
+    truncation: options.truncation,
+    store: options.store,
     background: options.background,
     // Required by the schemas of Open Responses and openai-node; there is nothing of the kind here.
     access_programs: null,

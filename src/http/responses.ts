@@ -1,5 +1,5 @@
 // /v1/responses. A response is a turn: of a conversation's branch, after another response, or the first of an object of
-// its own. It runs on when its client goes away, and is kept until it is deleted.
+// its own. It runs on when its client goes away, and is kept until it is deleted; with `store: false` it does neither.
 import { Hono, type Context } from "hono";
 import { z } from "zod";
 import type { TurnPlace, TurnRequest, TurnView } from "../conversation/protocol.ts";
@@ -9,7 +9,8 @@ import { requestError } from "./errors.ts";
 import { formatId, noSuch, parseId } from "./ids.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
-import { checkShape, readBody, unsupported, wholeNumber } from "./read-body.ts";
+import { checkShape, readBody, wholeNumber } from "./read-body.ts";
+import { continued, inputItem, resolveInput } from "./references.ts";
 import { repeatOf, type Repeat } from "./repeat.ts";
 import { formatOf, namingFields, structuredOutputs, textFormat } from "./reply-format.ts";
 import { isLastType, responseEvents } from "./response-events.ts";
@@ -18,18 +19,9 @@ import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
 import { conversationStub, found } from "./stubs.ts";
 import { jsonForm, written } from "./openapi/written.ts";
 import { finalView, readTurn, refusalOf, turnError, type TurnReader } from "./turn-events.ts";
-import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
+import { maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
 
-const item = z.object({
-  type: z
-    .string()
-    .refine((type) => type === "message", { message: "only items of type message are supported", ...unsupported })
-    .optional(),
-  role: z.enum(["system", "developer", "user", "assistant"]),
-  content: contentOf("input_text", "output_text", "text"),
-});
-
-const inputMessages = z.array(item, "expected a text or a list of messages").min(1, "expected at least one message");
+const inputMessages = z.array(inputItem, "expected a text or a list of messages");
 const input = written(
   z.preprocess((value) => (typeof value === "string" ? [{ role: "user", content: value }] : value), inputMessages),
   { anyOf: [{ type: "string" }, jsonForm(inputMessages)] },
@@ -53,8 +45,6 @@ export const responseRequest = refusing(
     tool_choice: only("none", "auto"),
     prompt: only(),
     context_management: only(),
-    truncation: only("disabled"),
-    store: only(true),
   },
   z
     .object({
@@ -70,9 +60,27 @@ export const responseRequest = refusing(
       structured_outputs: structuredOutputs.nullish(),
       stream: z.boolean().nullish(),
       background: z.boolean().nullish(),
+      store: z.boolean().nullish(),
+      truncation: z.enum(["auto", "disabled"]).nullish(),
       max_output_tokens: maxTokens,
       metadata,
     })
+    .refine(({ store, background }) => store !== false || !background, {
+      message: "a response in the background is kept, or nobody could ask for it",
+      path: ["store"],
+    })
+    .refine(({ store, conversation }) => store !== false || !conversation, {
+      message: "a response in a conversation is kept: it is part of it",
+      path: ["store"],
+    })
+    // Without messages of its own a response reads the items that were put into the conversation.
+    .refine(
+      ({ input: given, previous_response_id, conversation }) => given.length || previous_response_id || conversation,
+      {
+        message: "expected at least one message",
+        path: ["input"],
+      },
+    )
     .refine(({ previous_response_id: previous, conversation }) => !previous || !conversation, {
       message: "expected either previous_response_id or conversation, got both",
       path: ["previous_response_id"],
@@ -96,17 +104,18 @@ export const responses = new Hono<AppEnv>()
       maxTokens: body.max_output_tokens,
       maxTokensField: "max_output_tokens",
       background: body.background ?? false,
+      store: body.store ?? true,
+      truncation: body.truncation ?? "disabled",
       topLogProbabilities: wantsLogprobs ? (body.top_logprobs ?? 0) : null,
       format,
     });
-    const messages: ChatMessage[] = messagesOf(body.instructions, body.input);
     const repeat = await repeatOf(context, text, !body.conversation && !body.previous_response_id);
-    const { object, place, unknown } = placeOf(body, repeat);
+    const { object, place, unknown, messages } = await asked(context, body, repeat);
     const request: TurnRequest = {
       place,
       messages,
       options,
-      endsWithClient: false,
+      endsWithClient: !options.store,
       repeatKey: repeat.repeatKey,
       repeatWithinMs: repeat.repeatWithinMs,
       isNamed: repeat.isNamed,
@@ -127,7 +136,7 @@ export const responses = new Hono<AppEnv>()
   })
   .get("/v1/responses/:id", async (context) => {
     const query = checkShape(retrieveQuery, context.req.query());
-    const { object, stub, turn } = named(context);
+    const { object, stub, turn } = namedResponse(context);
     if (query.stream === "true") {
       const reader = readTurn(await found(stub.events(turn), unknownResponse), context.req.raw.signal);
       return streamed(context, object, reader, query.starting_after);
@@ -139,11 +148,11 @@ export const responses = new Hono<AppEnv>()
     return context.json(await read(object, events));
   })
   .post("/v1/responses/:id/cancel", async (context) => {
-    const { object, stub, turn } = named(context);
+    const { object, stub, turn } = namedResponse(context);
     return context.json(responseObject(object, await found(stub.cancel(turn), unknownResponse)));
   })
   .delete("/v1/responses/:id", async (context) => {
-    const { object, stub, turn } = named(context);
+    const { object, stub, turn } = namedResponse(context);
     await found(stub.remove(turn), unknownResponse);
     return context.json({ id: formatId("response", { object, number: turn }), object: "response", deleted: true });
   });
@@ -165,7 +174,7 @@ async function read(object: string, events: TurnReader["events"], check: (view: 
 }
 
 /** The response that the path names. */
-function named(context: Context<AppEnv, "/v1/responses/:id">) {
+export function namedResponse(context: Context<AppEnv, "/v1/responses/:id">) {
   const { object, number: turn } = parseId("response", context.req.param("id"));
   const stub = conversationStub(context, object);
   context.var.log.add({ object: stub.id.toString(), turn });
@@ -179,13 +188,30 @@ interface Place {
   unknown: () => Error;
 }
 
-const unknownResponse = () => noSuch("response");
+export const unknownResponse = () => noSuch("response");
 const unknownConversation = () => requestError("not_found", noSuch("conversation").message, "conversation");
 const unknownPrevious = () =>
   requestError("not_found", noSuch("response").message, "previous_response_id", "previous_response_not_found");
 
+/** Where a response goes, and what it is asked. */
+export async function asked(
+  context: Context<AppEnv>,
+  body: ResponseRequest,
+  repeat: Pick<Repeat, "newObject">,
+): Promise<Place & { messages: ChatMessage[] }> {
+  const place = placeOf(body, repeat);
+  const { messages: said, lastReply } = await resolveInput(context, body.input);
+  const messages = messagesOf(body.instructions, said);
+  const isNew = !body.conversation && typeof body.previous_response_id !== "string";
+  if (!isNew || lastReply === null) return { ...place, messages };
+  const index = lastReply.index + messages.length - said.length;
+  const known = await continued(context, messages, { ...lastReply, index });
+  if (known === null) return { ...place, messages };
+  return { ...place, ...known, place: { kind: "after", turn: known.turn } };
+}
+
 /** Where a response goes. One without a place begins an object of its own. */
-export function placeOf(
+function placeOf(
   { conversation, previous_response_id: previous }: ResponseRequest,
   { newObject }: Pick<Repeat, "newObject">,
 ): Place {

@@ -62,11 +62,14 @@ interface Rest {
   topLogProbabilities: number | null;
   background?: boolean;
   format: ReplyFormat | null;
+  store?: boolean;
+  truncation?: TurnOptions["truncation"];
 }
 
 /** A turn's options, all filled in. Fails with `model_not_found`. */
 export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
-  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities, background = false, format } = rest;
+  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities, format } = rest;
+  const { background = false, store = true, truncation = "disabled" } = rest;
   const most = mostReplyTokens(topLogProbabilities);
   if ((limit ?? 0) > most) {
     const why = topLogProbabilities === null ? "" : " with log-probabilities";
@@ -95,6 +98,8 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     topLogProbabilities,
     background,
     format,
+    store,
+    truncation,
   };
 }
 

@@ -138,9 +138,20 @@ describe("the app", () => {
     expect(await errorOf(post("/v1/responses", body))).toEqual({ status: 400, code: "invalid_argument", param });
   });
 
-  it("refuses items for a new conversation, and a model that is not there", async () => {
-    expect(await errorOf(post("/v1/conversations", '{"items": [{}]}'))).toMatchObject({
-      code: "unsupported",
+  it("refuses items that are no messages, too many, or none, and a model that is not there", async () => {
+    const message = { role: "user", content: "SECRET" };
+    const lists: [unknown[], object][] = [
+      [[{}], { code: "invalid_argument", param: "items[0].role" }],
+      [[message, { type: "reasoning" }], { code: "unsupported", param: "items[1].type" }],
+      [Array.from({ length: 21 }, () => message), { code: "invalid_argument", param: "items" }],
+    ];
+    for (const [items, fault] of lists) {
+      const body = JSON.stringify({ items });
+      expect(await errorOf(post("/v1/conversations", body))).toMatchObject(fault);
+      expect(await errorOf(post(`/v1/conversations/conv_${objectName}_0/items`, body))).toMatchObject(fault);
+    }
+    expect(await errorOf(post(`/v1/conversations/conv_${objectName}_0/items`, '{"items": []}'))).toMatchObject({
+      code: "invalid_argument",
       param: "items",
     });
     const body = JSON.stringify({ model: "gpt", messages: [{ role: "user", content: "" }] });

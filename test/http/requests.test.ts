@@ -127,8 +127,6 @@ describe("a request for a response", () => {
     ["tools", [{ type: "web_search" }]],
     ["tool_choice", "required"],
     ["prompt", { id: "p" }],
-    ["truncation", "auto"],
-    ["store", false],
     ["context_management", [{}]],
   ] as [string, unknown][])("with %s = %j is refused as unsupported, by name", (param, value) => {
     expect(responseFault({ [param]: value })).toEqual({ code: "unsupported", param });
@@ -155,6 +153,9 @@ describe("a request for a response", () => {
     ["previous_response_id", { previous_response_id: "resp_a", conversation: "conv_a" }],
     ["conversation", { conversation: 7 }],
     ["max_output_tokens", { max_output_tokens: 0 }],
+    ["store", { store: false, background: true }],
+    ["store", { store: false, conversation: "conv_a" }],
+    ["truncation", { truncation: "always" }],
   ])("with a wrong %s is refused by name", (param, change) => {
     expect(responseFault(change)).toEqual({ code: "invalid_argument", param });
   });
@@ -173,7 +174,7 @@ describe("a request for a response", () => {
         { type: "message", role: "user", content: [{ type: "input_text", text: "c" }] },
       ],
     });
-    expect(input.map(({ role, content }) => [role, content])).toEqual([
+    expect(input.map((each) => ("role" in each ? [each.role, each.content] : each))).toEqual([
       ["user", "a"],
       ["assistant", "b"],
       ["user", "c"],
@@ -229,6 +230,8 @@ describe("a turn's options", () => {
       topLogProbabilities: 2,
       background: false,
       format: null,
+      store: true,
+      truncation: "disabled",
     });
   });
 

@@ -214,7 +214,9 @@ const reply = outputMessage.extend({
   ...report,
 });
 
-export const conversationItems = named("ConversationItems", listOf(z.union([reply, inputMessage])));
+export const conversationItem = named("ConversationItem", z.union([reply, inputMessage]));
+export const conversationItems = named("ConversationItems", listOf(conversationItem));
+export const inputItems = named("InputItems", listOf(inputMessage));
 
 export const model = named(
   "Model",

@@ -1,7 +1,8 @@
 // Every operation of the API. A test holds this list to the app's routes.
 import { chatRequest } from "../chat-completions.ts";
 import { completionRequest } from "../completions.ts";
-import { createRequest, forkRequest, listQuery, updateRequest } from "../conversations.ts";
+import { createRequest, forkRequest, updateRequest } from "../conversations.ts";
+import { appendRequest, listQuery } from "../items.ts";
 import { responseRequest, retrieveQuery } from "../responses.ts";
 import { importQuery } from "../states.ts";
 import { detokenizeRequest, tokenizeRequest } from "../tokens.ts";
@@ -42,7 +43,7 @@ export const operations: readonly Operation[] = [
     tag: "Responses",
     summary: "Begin a response",
     description:
-      "In a conversation, after another response, or anew. It runs on when its client goes away, and is kept until it is deleted.",
+      "In a conversation, after another response, or anew. It runs on when its client goes away, and is kept until it is deleted; with `store: false` it ends with its client, and nothing of it is kept.",
     headers: idempotencyKey,
     body: responseRequest,
     answer: answers.response,
@@ -63,6 +64,14 @@ export const operations: readonly Operation[] = [
     tag: "Responses",
     summary: "Stop a response after the token that is being made",
     answer: answers.response,
+  },
+  {
+    method: "get",
+    path: "/v1/responses/{id}/input_items",
+    tag: "Responses",
+    summary: "List what a response was asked",
+    query: listQuery,
+    answer: answers.inputItems,
   },
   {
     method: "delete",
@@ -122,11 +131,38 @@ export const operations: readonly Operation[] = [
   },
   {
     method: "post",
+    path: "/v1/conversations/{id}/items",
+    tag: "Conversations",
+    summary: "Put items into a conversation",
+    description: "At most 20, without asking for a reply: the next response reads them. It may have an empty `input`.",
+    headers: idempotencyKey,
+    body: appendRequest,
+    answer: answers.conversationItems,
+  },
+  {
+    method: "get",
+    path: "/v1/conversations/{id}/items/{item}",
+    tag: "Conversations",
+    summary: "Get an item",
+    answer: answers.conversationItem,
+  },
+  {
+    method: "delete",
+    path: "/v1/conversations/{id}/items/{item}",
+    tag: "Conversations",
+    summary: "Delete an item",
+    description:
+      "Its text goes from this conversation and every fork that has it, with all states that had read it: the next response is computed again from the texts that are left, and says `recomputed`.",
+    answer: answers.conversation,
+  },
+  {
+    method: "post",
     path: "/v1/conversations/{id}/fork",
     tag: "Conversations",
-    summary: "Branch a conversation at any response",
+    summary: "Branch a conversation at any response or item",
     description:
-      "`response_id` null: before the first one; absent: at its end. The branches share all that was before.",
+      "The branch ends with that response, or with that item; `response_id` null: before everything; neither: at its end. The branches share all that was before. To have a message answered anew, fork at it and ask for a response with an empty `input`; to change it, fork at the item before it.",
+    headers: idempotencyKey,
     body: forkRequest,
     answer: answers.conversation,
   },

@@ -1,0 +1,50 @@
+// Messages of stored turns, looked up by whoever only has their numbers.
+import type { ChatMessage } from "../model/chat-template.ts";
+import { firstItem, keptTexts } from "./items.ts";
+import { hasSameText } from "./prefixes.ts";
+import { orDamaged } from "./parts.ts";
+import type { Store, TurnRow } from "./store.ts";
+
+/** A message of a turn: item 0 is its reply. */
+export interface MessagePlace {
+  number: number;
+  item: number;
+}
+
+/** The messages at these places; null for what is not there, or not whole yet, and for all that is too long together. */
+export function messagesAt(store: Store, places: readonly MessagePlace[], mostLength: number): (ChatMessage | null)[] {
+  const rows = new Map<number, TurnRow | null>();
+  let length = 0;
+  return places.map(({ number, item }) => {
+    if (!rows.has(number))
+      rows.set(
+        number,
+        orDamaged(() => store.turn(number)),
+      );
+    const row = rows.get(number);
+    const message = row ? messageAt(row, item) : null;
+    length += message?.content.length ?? 0;
+    // One more than allowed is told, so that the caller sees what is wrong.
+    return length - (message?.content.length ?? 0) > mostLength ? null : message;
+  });
+}
+
+/** Whether all that was said up to a finished turn is exactly this. */
+export function hasTexts(store: Store, turn: number, messages: readonly ChatMessage[]): boolean {
+  const step = store.step(turn);
+  if (step === null || step.removed || step.endPosition === null) return false;
+  const path = orDamaged(() => store.path(turn));
+  const isWhole = path?.every(
+    ({ kind, removed, removedItems }) => kind !== "state" && !removed && !removedItems.length,
+  );
+  if (path === null || !isWhole) return false;
+  const texts = path.flatMap(keptTexts);
+  return texts.length === messages.length && texts.every((text, i) => hasSameText(text, messages[i]));
+}
+
+function messageAt({ kind, status, text, messages, removedItems }: TurnRow, item: number): ChatMessage | null {
+  if (removedItems.includes(item)) return null;
+  if (item > 0) return messages[item - 1 + firstItem(messages)] ?? null;
+  const isWhole = kind === "reply" && status !== "in_progress" && status !== "failed";
+  return isWhole ? { role: "assistant", content: text } : null;
+}
