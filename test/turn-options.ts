@@ -17,4 +17,5 @@ export const plainOptions: TurnOptions = {
   topLogProbabilities: null,
   background: false,
   format: null,
+  tools: null,
 };

@@ -4,7 +4,7 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
-import { checkFinished, checkRequest, placeOf, repeatedTurn } from "./accept.ts";
+import { checkAnswers, checkFinished, checkRequest, placeOf, repeatedTurn } from "./accept.ts";
 import { Alarm } from "./alarm.ts";
 import type { CompletionRequest } from "./completion-protocol.ts";
 import { beginCompletion } from "./completions.ts";
@@ -25,6 +25,7 @@ import { replay } from "./replay.ts";
 import { runTurn, type TurnHost } from "./run-turn.ts";
 import { hasStore, openStore, type Store } from "./store.ts";
 import { countTokens, decodeTokens, encodeTokens, type Counted, type Encoded } from "./tokens.ts";
+import { toldOnce } from "./turn-format.ts";
 import { turnLine } from "./turn-log.ts";
 import { branchHead, branchView, listedTurn, startedEvent, turnRow, turnStep, viewOf } from "./view.ts";
 
@@ -200,9 +201,11 @@ export class Conversation extends DurableObject<Env> {
     const isNew = place.kind === "prefix" || (place.kind === "after" && place.turn === null);
     const store = isNew ? this.#opened() : this.#known();
     if (place.kind === "prefix" && !this.#isPrefixStore()) this.ctx.storage.kv.put(prefixesSinceKey, Date.now());
+    const begins = placeOf(store, request);
+    checkAnswers(store, begins.parent, request.answers);
     const turn = store.insertTurn({
-      ...placeOf(store, request),
-      options,
+      ...begins,
+      options: { ...options, tools: toldOnce(options.tools, store, begins.parent) },
       metadata,
       repeatKey,
       endsWithClient,

@@ -5,6 +5,7 @@ import type { State } from "../model/state.ts";
 import { orDamaged } from "./parts.ts";
 import type { StateOrigin } from "./protocol.ts";
 import type { ModelIdentity, Store, TurnStep } from "./store.ts";
+import { spokenMessages } from "./turn-format.ts";
 
 export interface Past {
   origin: StateOrigin;
@@ -59,7 +60,7 @@ function fromTokens(store: Store, parent: number | null, engine: EdgeEngine): Pa
 
 function fromTexts(store: Store, parent: number | null): Past {
   const path = parent === null ? [] : store.path(parent).filter(({ removed }) => !removed);
-  const messages = path.flatMap((row) => [...row.messages, { role: "model" as const, content: row.text }]);
+  const messages = path.flatMap((row) => [...spokenMessages(row), { role: "model" as const, content: row.text }]);
   return { origin: "recomputed", state: undefined, base: null, tokens: [], messages, lastToken: null };
 }
 

@@ -12,7 +12,7 @@ import type { TurnEvent, TurnOptions, TurnStatus, TurnView } from "./protocol.ts
 import { identityOf, recall, recentTokens, type Past } from "./recall.ts";
 import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
 import { tokenEvent } from "./token-event.ts";
-import { formatOf } from "./turn-format.ts";
+import { formatOf, spokenMessages } from "./turn-format.ts";
 import { turnRow, viewOf } from "./view.ts";
 
 export interface TurnHost {
@@ -109,10 +109,11 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
     throw new GriffinError("unsupported", `The model "${row.options.model}" has no tokenizer or no chat tokens.`);
   }
   const moderation = moderationOf(host.env);
-  if (moderation?.input) await moderation.check(row.messages.map(({ content }) => content).join("\n"));
+  const messages = spokenMessages(row);
+  if (moderation?.input) await moderation.check(messages.map(({ content }) => content).join("\n"));
   const gate = outputGate<TurnEvent & { type: "token" }>(moderation, (event) => live.add(event));
   const past = recall(store, row.parent, engine);
-  const prompt = renderPrompt([...past.messages, ...row.messages], tokenizer, chat, past.lastToken);
+  const prompt = renderPrompt([...past.messages, ...messages], tokenizer, chat, past.lastToken);
   const log = openLog(host, row, engine);
   const turn = turnOf(row, store, engine, [...past.tokens, ...prompt], past);
 

@@ -107,7 +107,7 @@ interface Columns extends StepColumns {
 const finishedTurnRows = 1;
 
 /** Options that turns of earlier code did not keep. */
-const laterOptions = { background: false, format: null } satisfies Partial<TurnOptions>;
+const laterOptions = { background: false, format: null, tools: null } satisfies Partial<TurnOptions>;
 
 const stepColumns = `turn, parent, branch, status, created_ms, finished_ms, end_position, checkpoint, removed`;
 const columns = `${stepColumns}, repeat_key, ends_with_client, attempts, state_bytes, rows_written, bytes_written,

@@ -2,6 +2,7 @@
 import type { ConversationView, ListedTurn, TurnEvent, TurnView } from "./protocol.ts";
 import { GriffinError } from "../errors.ts";
 import { isDamage } from "./parts.ts";
+import { mayCall } from "./turn-format.ts";
 import type { Store, TurnRow, TurnStep } from "./store.ts";
 
 /** A turn that is stored and was not deleted; else `not_found`. */
@@ -40,7 +41,8 @@ export function viewOf(row: TurnRow, text = row.text): TurnView {
   const { turn, parent, branch, status, createdMs, finishedMs, messages, options, metadata } = row;
   const { finishReason, state, usage, storage, error } = row;
   const request = { turn, parent, branch, createdMs, messages, options, metadata };
-  return { ...request, status, finishedMs, text, finishReason, state, usage, storage, error };
+  const reply = { text, mayCall: mayCall(options), finishReason };
+  return { ...request, ...reply, status, finishedMs, state, usage, storage, error };
 }
 
 /** A turn as lists show it: they go on past one whose texts are damaged. */
@@ -56,7 +58,15 @@ export function listedTurn(turn: number, view: (turn: number) => TurnView, store
 /** What is known of a turn of which what was said cannot be read, and why there is no more. */
 function damagedTurn(step: TurnStep, { code, message }: GriffinError): ListedTurn {
   const { turn, parent, branch, status, createdMs, finishedMs } = step;
-  const nothing = { messages: [], text: "", finishReason: null, state: null, usage: null, storage: null };
+  const nothing = {
+    messages: [],
+    text: "",
+    mayCall: false,
+    finishReason: null,
+    state: null,
+    usage: null,
+    storage: null,
+  };
   return { turn, parent, branch, status, createdMs, finishedMs, ...nothing, error: { code, message } };
 }
 

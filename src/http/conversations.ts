@@ -5,7 +5,7 @@ import type { ConversationView } from "../conversation/protocol.ts";
 import type { AppEnv } from "./context.ts";
 import { conversationItems } from "./conversation-items.ts";
 import { requestError } from "./errors.ts";
-import { formatId, noSuch, parseId, turnOfMessage } from "./ids.ts";
+import { formatId, noSuch, parseId, turnOfItem } from "./ids.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
 import { conversationStub, found } from "./stubs.ts";
@@ -47,7 +47,7 @@ export const conversations = new Hono<AppEnv>()
   .get("/v1/conversations/:id/items", async (context) => {
     const query = checkShape(listQuery, context.req.query());
     const { object, branch, stub } = named(context);
-    const from = query.after === undefined ? undefined : turnOfItem(object, query.after);
+    const from = query.after === undefined ? undefined : turnOfListed(object, query.after);
     // A turn has one item at least: one may have been listed to its end, and one more tells whether more come.
     const listing = { order: query.order, from, limit: query.limit + 2 };
     const { turns, isLast } = await found(stub.turns(branch, listing), unknownConversation);
@@ -100,8 +100,8 @@ const unknownForkPoint = () => requestError("not_found", noSuch("response").mess
 const unknownItem = () =>
   requestError("invalid_argument", "after: expected the id of an item of this conversation.", "after");
 
-function turnOfItem(object: string, itemId: string): number {
-  const id = turnOfMessage(itemId);
+function turnOfListed(object: string, itemId: string): number {
+  const id = turnOfItem(itemId);
   if (id?.object !== object) throw unknownItem();
   return id.number;
 }

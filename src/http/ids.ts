@@ -13,7 +13,8 @@ export interface Id {
   number: number;
 }
 
-const messageShape = /^msg_([a-z2-7]{32})_([0-9]{1,9})_[0-9]{1,9}$/;
+const itemShape = /^(?:msg|fc|fco)_([a-z2-7]{32})_([0-9]{1,9})_[0-9]{1,9}$/;
+const callShape = /^call_([a-z2-7]{32})_([1-9][0-9]{0,8})_0$/;
 const shape = /^([a-z]+)_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})$/;
 
 export const formatId = (kind: IdKind, { object, number }: Id): string => `${prefixes[kind]}_${object}_${number}`;
@@ -25,12 +26,27 @@ export function parseId(kind: IdKind, text: string, unknown: () => Error = () =>
   return { object, number: Number(number) };
 }
 
-/** Id of a message of a turn: 0 is the reply, 1 and up are what it replies to. */
-export const formatMessageId = ({ object, number }: Id, index: number): string => `msg_${object}_${number}_${index}`;
+/** Kind of item → the word its id begins with. */
+const itemPrefixes = { message: "msg", function_call: "fc", function_call_output: "fco" } as const;
 
-/** The turn that a message belongs to; null where the text is no id of one. */
-export function turnOfMessage(text: string): Id | null {
-  const [, object, number] = messageShape.exec(text) ?? [];
+/** Id of an item of a turn: 0 is the reply, 1 and up are what it replies to. */
+export const formatItemId = (kind: keyof typeof itemPrefixes, { object, number }: Id, index: number): string =>
+  `${itemPrefixes[kind]}_${object}_${number}_${index}`;
+
+/** Id of a message of a turn. */
+export const formatMessageId = (id: Id, index: number): string => formatItemId("message", id, index);
+
+/** The turn that an item belongs to; null where the text is no id of one. */
+export const turnOfItem = (text: string): Id | null => idIn(text, itemShape);
+
+/** Id of the call that a turn's reply is: what an answer to it names. */
+export const formatCallId = ({ object, number }: Id): string => `call_${object}_${number}_0`;
+
+/** The turn whose reply is this call; null where the text is no id of one. */
+export const turnOfCall = (text: string): Id | null => idIn(text, callShape);
+
+function idIn(text: string, form: RegExp): Id | null {
+  const [, object, number] = form.exec(text) ?? [];
   return object === undefined ? null : { object, number: Number(number) };
 }
 

@@ -6,6 +6,7 @@ import { randomName } from "./object-names.ts";
 import { messagesOf } from "./response-object.ts";
 import { placeOf, responseRequest } from "./responses.ts";
 import { conversationStub, found, workStub } from "./stubs.ts";
+import { responseTools } from "./tools.ts";
 import { knownModel } from "./turn-fields.ts";
 
 export const inputTokens = new Hono<AppEnv>().post("/v1/responses/input_tokens", async (context) => {
@@ -17,6 +18,6 @@ export const inputTokens = new Hono<AppEnv>().post("/v1/responses/input_tokens",
   const stub = isNew ? workStub(context) : conversationStub(context, object);
   context.var.log.add({ object: stub.id.toString() });
   const messages = messagesOf(body.instructions, body.input);
-  const count = await found(stub.countTokens({ model, place, messages }), unknown);
+  const count = await found(stub.countTokens({ model, place, messages, tools: responseTools(body) }), unknown);
   return context.json({ object: "response.input_tokens", input_tokens: count });
 });

@@ -4,8 +4,8 @@
 import { z } from "zod";
 import type { ReplyFormat } from "../conversation/protocol.ts";
 import { blameOf, codeOf, requestError } from "./errors.ts";
-import { jsonForm, written } from "./openapi/written.ts";
-import { unsupported } from "./read-body.ts";
+import { written } from "./openapi/written.ts";
+import { typedUnion } from "./typed-union.ts";
 
 const schema = written(
   z.custom<object | boolean>(
@@ -22,26 +22,11 @@ const named = {
 };
 const plain = [z.object({ type: z.literal("text") }), z.object({ type: z.literal("json_object") })] as const;
 
-const knownType = z
-  .looseObject({ type: z.string() })
-  .refine(({ type }) => ["text", "json_object", "json_schema"].includes(type), {
-    message: "only text, json_object and json_schema are supported",
-    path: ["type"],
-    ...unsupported,
-  });
-
-/** Refuses other types as unsupported, not as wrong. */
-const formatUnion = <T>(union: z.ZodType<T>): z.ZodType<T> =>
-  written(
-    z
-      .unknown()
-      .pipe(knownType as z.ZodType<unknown, unknown>)
-      .pipe(union as z.ZodType<T, unknown>),
-    jsonForm(union),
-  );
+const types = ["text", "json_object", "json_schema"];
 
 /** `response_format` of chat completions. */
-export const responseFormat = formatUnion(
+export const responseFormat = typedUnion(
+  types,
   z.discriminatedUnion("type", [
     ...plain,
     z.object({ type: z.literal("json_schema"), json_schema: z.object({ ...named, schema: schema.nullish() }) }),
@@ -49,7 +34,8 @@ export const responseFormat = formatUnion(
 );
 
 /** `text.format` of responses. */
-export const textFormat = formatUnion(
+export const textFormat = typedUnion(
+  types,
   z.discriminatedUnion("type", [...plain, z.object({ type: z.literal("json_schema"), ...named, schema })]),
 );
 

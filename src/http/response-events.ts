@@ -5,7 +5,8 @@ import { GriffinError } from "../errors.ts";
 import { wireError } from "./errors.ts";
 import { formatMessageId } from "./ids.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
-import { outputItem, outputText, responseObject } from "./response-object.ts";
+import { callItem, outputItem, outputText, responseObject } from "./response-object.ts";
+import { createReplyReader, type ReplyPiece } from "./tool-calls.ts";
 
 export interface ResponseEvent {
   type: string;
@@ -13,38 +14,115 @@ export interface ResponseEvent {
   [field: string]: unknown;
 }
 
-/** Unnumbered events of a turn. */
-async function* plainEvents(events: AsyncIterable<TurnEvent> | Iterable<TurnEvent>, object: string) {
+/** The output item of a turn while it comes: what it is shows with its first pieces. */
+interface OpenItem {
+  /** The events that a piece of the reply makes; `logprobs` of a text's tokens. */
+  push(piece: ReplyPiece, logprobs: WireLogProbability[]): PlainEvent[];
+  /** The events that end it, in the turn as it ended. */
+  end(view: TurnView): PlainEvent[];
+}
+
+interface PlainEvent {
+  type: string;
+  [field: string]: unknown;
+}
+
+/** A message, opened with its first piece. */
+function openMessage(object: string, turn: TurnView): OpenItem & { open(): PlainEvent[] } {
+  const id = formatMessageId({ object, number: turn.turn }, 0);
+  const place = { item_id: id, output_index: 0, content_index: 0 };
+  const logprobs: WireLogProbability[] = [];
   let text = "";
-  let place = {};
+  return {
+    open: () => [
+      { type: "response.output_item.added", output_index: 0, item: outputItem(object, turn, []) },
+      { type: "response.content_part.added", ...place, part: outputText("") },
+    ],
+    push(piece, of) {
+      if (piece.type !== "text") return [];
+      text += piece.text;
+      logprobs.push(...of);
+      return [{ type: "response.output_text.delta", ...place, delta: piece.text, logprobs: of }];
+    },
+    end(view) {
+      const part = outputText(text, logprobs);
+      return [
+        { type: "response.output_text.done", ...place, text, logprobs },
+        { type: "response.content_part.done", ...place, part },
+        { type: "response.output_item.done", output_index: 0, item: outputItem(object, view, [part]) },
+      ];
+    },
+  };
+}
+
+/** A call, opened with its name. */
+function openCall(object: string, turn: TurnView, name: string): OpenItem & { open(): PlainEvent[] } {
+  const call = { name, arguments: "" };
+  const { id } = callItem(object, turn, call);
+  const place = { item_id: id, output_index: 0 };
+  return {
+    open: () => [{ type: "response.output_item.added", output_index: 0, item: callItem(object, turn, call) }],
+    push(piece) {
+      if (piece.type !== "arguments") return [];
+      call.arguments += piece.text;
+      return [{ type: "response.function_call_arguments.delta", ...place, delta: piece.text }];
+    },
+    end: (view) => [
+      { type: "response.function_call_arguments.done", ...place, ...call },
+      { type: "response.output_item.done", output_index: 0, item: callItem(object, view, call) },
+    ],
+  };
+}
+
+/** Unnumbered events of a turn. */
+async function* plainEvents(
+  events: AsyncIterable<TurnEvent> | Iterable<TurnEvent>,
+  object: string,
+): AsyncGenerator<PlainEvent, void, undefined> {
+  let turn: TurnView | undefined;
+  let reader = createReplyReader(false);
+  let item: OpenItem | undefined;
   let wantsLogprobs = false;
   const logprobs: WireLogProbability[] = [];
-  const delta = (released: string, of: WireLogProbability[]) => {
-    text += released;
-    logprobs.push(...of);
-    return { type: "response.output_text.delta", ...place, delta: released, logprobs: of };
+  /** Of tokens whose text is still held back. */
+  let pending: WireLogProbability[] = [];
+  const opened = (begun: TurnView, call?: string): PlainEvent[] => {
+    const open = call === undefined ? openMessage(object, begun) : openCall(object, begun, call);
+    item = open;
+    return open.open();
   };
+  const eventsOf = (begun: TurnView, pieces: readonly ReplyPiece[]): PlainEvent[] =>
+    pieces.flatMap((piece) => {
+      if (piece.type === "call") return opened(begun, piece.name);
+      if (piece.text === "" && !wantsLogprobs) return [];
+      const first = item === undefined ? opened(begun) : [];
+      const of = pending;
+      pending = [];
+      return [...first, ...(item?.push(piece, of) ?? [])];
+    });
   for await (const event of events) {
     if (event.type === "started") {
-      const view = atStart(event.view);
-      const response = responseObject(object, view);
-      wantsLogprobs = view.options.topLogProbabilities !== null;
-      place = { item_id: formatMessageId({ object, number: view.turn }, 0), output_index: 0, content_index: 0 };
+      turn = atStart(event.view);
+      reader = createReplyReader(turn.mayCall);
+      wantsLogprobs = turn.options.topLogProbabilities !== null;
+      const response = responseObject(object, turn);
       yield { type: "response.created", response };
       yield { type: "response.in_progress", response };
-      yield { type: "response.output_item.added", output_index: 0, item: outputItem(object, view, []) };
-      yield { type: "response.content_part.added", ...place, part: outputText("") };
+      if (!turn.mayCall) yield* opened(turn);
     } else if (event.type === "token") {
-      if (event.text === "" && !wantsLogprobs) continue;
-      yield delta(event.text, wantsLogprobs ? logProbabilitiesOf(event) : []);
+      if (turn === undefined) continue;
+      const of = wantsLogprobs ? logProbabilitiesOf(event) : [];
+      logprobs.push(...of);
+      pending.push(...of);
+      yield* eventsOf(turn, reader.push(event.text));
     } else {
       const { view, rest } = event;
       if (view.status !== "failed") {
-        if (rest !== "") yield delta(rest, []);
-        const part = outputText(text, logprobs);
-        yield { type: "response.output_text.done", ...place, text, logprobs };
-        yield { type: "response.content_part.done", ...place, part };
-        yield { type: "response.output_item.done", output_index: 0, item: outputItem(object, view, [part]) };
+        const begun = turn ?? atStart(view);
+        const last = rest === "" ? [] : reader.push(rest);
+        yield* eventsOf(begun, [...last, ...reader.end()]);
+        if (item === undefined) yield* opened(begun);
+        yield* item?.end(view) ?? [];
       }
       yield { type: lastType(view), response: responseObject(object, view, logprobs) };
       return;

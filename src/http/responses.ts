@@ -9,31 +9,17 @@ import { requestError } from "./errors.ts";
 import { formatId, noSuch, parseId } from "./ids.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
-import { checkShape, readBody, unsupported, wholeNumber } from "./read-body.ts";
+import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { repeatOf, type Repeat } from "./repeat.ts";
 import { formatOf, namingFields, structuredOutputs, textFormat } from "./reply-format.ts";
+import { answeredCalls, responseInput } from "./response-input.ts";
 import { isLastType, responseEvents } from "./response-events.ts";
 import { messagesOf, responseObject } from "./response-object.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
 import { conversationStub, found } from "./stubs.ts";
-import { jsonForm, written } from "./openapi/written.ts";
 import { finalView, readTurn, turnError, type TurnReader } from "./turn-events.ts";
-import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
-
-const item = z.object({
-  type: z
-    .string()
-    .refine((type) => type === "message", { message: "only items of type message are supported", ...unsupported })
-    .optional(),
-  role: z.enum(["system", "developer", "user", "assistant"]),
-  content: contentOf("input_text", "output_text", "text"),
-});
-
-const inputMessages = z.array(item, "expected a text or a list of messages").min(1, "expected at least one message");
-const input = written(
-  z.preprocess((value) => (typeof value === "string" ? [{ role: "user", content: value }] : value), inputMessages),
-  { anyOf: [{ type: "string" }, jsonForm(inputMessages)] },
-);
+import { responseToolFields, responseTools, toolField } from "./tools.ts";
+import { maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
 
 /** What OpenAI's clients may ask to include; there is only one of these here. */
 const includable = [
@@ -49,8 +35,6 @@ const includable = [
 
 export const responseRequest = refusing(
   {
-    tools: only(),
-    tool_choice: only("none", "auto"),
     prompt: only(),
     context_management: only(),
     truncation: only("disabled"),
@@ -59,7 +43,8 @@ export const responseRequest = refusing(
   z
     .object({
       ...samplingFields,
-      input,
+      input: responseInput,
+      ...responseToolFields,
       instructions: z.string().nullish(),
       previous_response_id: z.string().nullish(),
       conversation: z
@@ -91,6 +76,7 @@ export const responses = new Hono<AppEnv>()
     const { value: body, text } = await readBody(context.req, responseRequest);
     const wantsLogprobs = (body.top_logprobs ?? 0) > 0 || body.include?.includes("message.output_text.logprobs");
     const { format, param } = formatOf(body);
+    const tools = responseTools(body);
     const options = turnOptions(body, {
       modelIds: context.var.modelIds(),
       maxTokens: body.max_output_tokens,
@@ -98,14 +84,17 @@ export const responses = new Hono<AppEnv>()
       background: body.background ?? false,
       topLogProbabilities: wantsLogprobs ? (body.top_logprobs ?? 0) : null,
       format,
+      tools,
     });
     const messages: ChatMessage[] = messagesOf(body.instructions, body.input);
     const repeat = await repeatOf(context, text);
     const { object, place, unknown } = placeOf(body, repeat);
+    const answered = answeredCalls(body.input, object);
     const request: TurnRequest = {
       place,
       messages,
       options,
+      answers: answered.answers,
       endsWithClient: false,
       repeatKey: repeat.repeatKey,
       repeatWithinMs: repeat.repeatWithinMs,
@@ -114,7 +103,8 @@ export const responses = new Hono<AppEnv>()
     };
     const stub = conversationStub(context, object);
     context.var.log.add({ object: stub.id.toString() });
-    const fields = (ours: string) => (ours === "format" ? param : undefined);
+    const fields = (ours: string) =>
+      ours === "format" ? param : (answered.fields(ours) ?? toolField(ours, "parameters"));
     const accepted = <T>(answer: Promise<T>) => found(namingFields(answer, fields), unknown);
     if (body.background && !body.stream) {
       const view = await accepted(stub.begin(request));

@@ -1,7 +1,7 @@
 // Fields that several routes share, and what they become in a turn's options. Ranges are OpenAI's where it has the
 // field, the engine's where it has not.
 import { z } from "zod";
-import { mostReplyTokens, type ReplyFormat, type TurnOptions } from "../conversation/protocol.ts";
+import { mostReplyTokens, type ReplyFormat, type ToolUse, type TurnOptions } from "../conversation/protocol.ts";
 import { requestError } from "./errors.ts";
 import { jsonForm, written } from "./openapi/written.ts";
 import { unsupported } from "./read-body.ts";
@@ -62,11 +62,20 @@ interface Rest {
   topLogProbabilities: number | null;
   background?: boolean;
   format: ReplyFormat | null;
+  tools?: ToolUse | null;
 }
 
 /** A turn's options, all filled in. Fails with `model_not_found`. */
 export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
-  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities, background = false, format } = rest;
+  const {
+    modelIds,
+    maxTokens: limit,
+    maxTokensField,
+    topLogProbabilities,
+    background = false,
+    format,
+    tools = null,
+  } = rest;
   const most = mostReplyTokens(topLogProbabilities);
   if ((limit ?? 0) > most) {
     const why = topLogProbabilities === null ? "" : " with log-probabilities";
@@ -95,6 +104,7 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     topLogProbabilities,
     background,
     format,
+    tools,
   };
 }
 

@@ -67,9 +67,22 @@ export const chatCompletion = named(
     choices: z.array(
       z.object({
         index: count,
-        message: z.object({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+        message: z.object({
+          role: z.literal("assistant"),
+          content: z.string().nullable().describe("Null beside a call of a tool"),
+          refusal: z.null(),
+          tool_calls: z
+            .array(
+              z.object({
+                id: z.string(),
+                type: z.literal("function"),
+                function: z.object({ name: z.string(), arguments: z.string() }),
+              }),
+            )
+            .optional(),
+        }),
         logprobs: chatLogprobs,
-        finish_reason: z.enum(["stop", "length"]),
+        finish_reason: z.enum(["stop", "length", "tool_calls"]),
       }),
     ),
     usage: chatUsage,
@@ -129,6 +142,15 @@ const outputMessage = z.object({
   content: z.array(outputText),
 });
 
+const functionCall = z.object({
+  id: z.string(),
+  type: z.literal("function_call"),
+  call_id: z.string().describe("What an answer to it names"),
+  name: z.string(),
+  arguments: z.string().describe("JSON"),
+  status: itemStatus,
+});
+
 const status = z.enum(["in_progress", "completed", "incomplete", "cancelled", "failed"]);
 
 export const response = named(
@@ -143,7 +165,7 @@ export const response = named(
     incomplete_details: z.object({ reason: z.string() }).nullable(),
     instructions: z.string().nullable(),
     model: z.string(),
-    output: z.array(outputMessage),
+    output: z.array(z.union([outputMessage, functionCall])),
     previous_response_id: z.string().nullable(),
     conversation: z.object({ id: z.string() }).nullable(),
     max_output_tokens: count,
@@ -201,15 +223,29 @@ const inputMessage = z.object({
   content: z.array(z.union([inputText, outputText])),
   ...ofResponse,
 });
-const reply = outputMessage.extend({
+const functionCallOutput = z.object({
+  id: z.string(),
+  type: z.literal("function_call_output"),
+  call_id: z.string(),
+  output: z.string(),
+  status: itemStatus,
+  ...ofResponse,
+});
+const cost = {
   ...ofResponse,
   response_status: status,
   previous_response_id: z.string().nullable(),
   usage: responseUsage.nullable(),
   ...report,
-});
+};
+const reply = outputMessage.extend(cost);
+const replyCall = functionCall.extend(cost);
+const inputCall = functionCall.extend(ofResponse);
 
-export const conversationItems = named("ConversationItems", listOf(z.union([reply, inputMessage])));
+export const conversationItems = named(
+  "ConversationItems",
+  listOf(z.union([reply, replyCall, inputMessage, inputCall, functionCallOutput])),
+);
 
 export const model = named(
   "Model",
