@@ -7,7 +7,7 @@ import { blameOf, codeOf, requestError } from "./errors.ts";
 import { written } from "./openapi/written.ts";
 import { typedUnion } from "./typed-union.ts";
 
-const schema = written(
+const givenSchema = written(
   z.custom<object | boolean>(
     (value) => typeof value === "boolean" || (typeof value === "object" && value !== null && !Array.isArray(value)),
     "expected a JSON Schema",
@@ -29,20 +29,20 @@ export const responseFormat = typedUnion(
   types,
   z.discriminatedUnion("type", [
     ...plain,
-    z.object({ type: z.literal("json_schema"), json_schema: z.object({ ...named, schema: schema.nullish() }) }),
+    z.object({ type: z.literal("json_schema"), json_schema: z.object({ ...named, schema: givenSchema.nullish() }) }),
   ]),
 );
 
 /** `text.format` of responses. */
 export const textFormat = typedUnion(
   types,
-  z.discriminatedUnion("type", [...plain, z.object({ type: z.literal("json_schema"), ...named, schema })]),
+  z.discriminatedUnion("type", [...plain, z.object({ type: z.literal("json_schema"), ...named, schema: givenSchema })]),
 );
 
 /** vLLM's field: one of its kinds. */
 export const structuredOutputs = z
   .strictObject({
-    json: z.union([z.string(), schema]).nullish(),
+    json: z.union([z.string(), givenSchema]).nullish(),
     json_object: z.literal(true).nullish(),
     regex: z.string().nullish(),
     choice: z.array(z.string().min(1)).min(1).nullish(),
@@ -122,7 +122,8 @@ export function wireTextFormat(format: ReplyFormat | null) {
   if (format?.type === "json_object") return { type: format.type };
   if (format?.type !== "json_schema" || format.name === null) return { type: "text" as const };
   const { type, name, description, strict } = format;
-  return { type, name, description, strict, schema: JSON.parse(format.schema) as Record<string, unknown> };
+  const schema = JSON.parse(format.schema) as Record<string, unknown>;
+  return { type, name, ...(description !== null && { description }), strict, schema };
 }
 
 /** Gives what an object refuses of a turn's options the name of the field: `fields` are its names by ours. */
