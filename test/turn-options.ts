@@ -19,4 +19,5 @@ export const plainOptions: TurnOptions = {
   format: null,
   store: true,
   truncation: "disabled",
+  tools: null,
 };

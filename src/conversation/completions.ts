@@ -24,7 +24,8 @@ import { EventQueue } from "./event-queue.ts";
 import { moderationOf, outputGate, type Moderation } from "./moderation.ts";
 import { Placing } from "./placed-tokens.ts";
 import { publicError, readAll, samplingOf } from "./run-turn.ts";
-import { blamed, encodeRaw, tokenizerOf } from "./tokens.ts";
+import { blamed } from "./blame.ts";
+import { encodeRaw, tokenizerOf } from "./tokens.ts";
 import { checkFormats, formatOf } from "./turn-format.ts";
 
 /** Turns of one request that run side by side: others wait for all of them. */

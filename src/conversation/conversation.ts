@@ -5,7 +5,15 @@ import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
-import { checkHasMessages, checkIdle, checkRequest, checkUnread, placeOf, repeatedTurn } from "./accept.ts";
+import {
+  checkAnswers,
+  checkHasMessages,
+  checkIdle,
+  checkRequest,
+  checkUnread,
+  placeOf,
+  repeatedTurn,
+} from "./accept.ts";
 import { Alarm } from "./alarm.ts";
 import type { CompletionRequest } from "./completion-protocol.ts";
 import { beginCompletion } from "./completions.ts";
@@ -32,6 +40,7 @@ import { runTurn, type TurnHost } from "./run-turn.ts";
 import { checkImports, exportState, fileLimitBytes, readImport } from "./state-files.ts";
 import { hasStore, openStore, type Store } from "./store.ts";
 import { countTokens, decodeTokens, encodeTokens, type Counted, type Encoded } from "./tokens.ts";
+import { toldOnce } from "./turn-format.ts";
 import { turnLine } from "./turn-log.ts";
 import { branchHead, branchView, listedTurn, startedEvent, turnRow, turnStep, viewOf } from "./view.ts";
 
@@ -266,10 +275,11 @@ export class Conversation extends DurableObject<Env> {
     const store = isNew ? this.#opened() : this.#known();
     const found = placeOf(store, request);
     checkHasMessages(store, found);
+    checkAnswers(store, found.parent, request.answers);
     if (place.kind === "prefix" && !this.#isPrefixStore()) this.ctx.storage.kv.put(prefixesSinceKey, Date.now());
     const turn = store.insertTurn({
       ...found,
-      options,
+      options: { ...options, tools: toldOnce(options.tools, store, found.parent) },
       metadata,
       repeatKey,
       endsWithClient,

@@ -2,6 +2,7 @@
 // object a line, over the stream of a turn.
 import type { ErrorCode } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
+import type { Tool } from "../model/tool-text.ts";
 
 /** How a turn came to its state: read back, computed again because what was kept is gone, or from nothing. */
 export type StateOrigin = "restored" | "recomputed" | "cold";
@@ -28,6 +29,17 @@ export type ReplyFormat =
   | { type: "json_schema"; schema: string; name: string | null; description: string | null; strict: boolean | null }
   | { type: "regex"; pattern: string }
   | { type: "choice"; choices: string[] };
+
+/** The tools of a turn. */
+export interface ToolUse {
+  list: Tool[];
+  /** An object: this one must be called. */
+  choice: "none" | "auto" | "required" | { name: string };
+  /** Whether the caller would take several calls at once; there is never more than one. */
+  isParallel: boolean;
+  /** Whether the model is told of them in front of the messages: where it has not been told of the same before. */
+  isTold: boolean;
+}
 
 /** Options of a turn, all filled in and JSON-safe; they are stored with it, so that a recovery repeats it exactly. */
 export interface TurnOptions {
@@ -56,6 +68,8 @@ export interface TurnOptions {
   store: boolean;
   /** Said again to whoever asks: a recurrent model reads any length, so nothing is ever left out. */
   truncation: "auto" | "disabled";
+  /** null for none. */
+  tools: ToolUse | null;
 }
 
 /** Where a turn goes on from. */
@@ -72,6 +86,8 @@ export interface TurnRequest {
   /** The new messages; with `prefix`, the whole history. */
   messages: ChatMessage[];
   options: TurnOptions;
+  /** Turns whose calls the messages answer: each must be before this one. None unless told. */
+  answers?: number[];
   /** true: the turn ends when the reader of its stream goes away. */
   endsWithClient: boolean;
   /** Names the request: a hash of what was sent. Kept with the turn, so that the same request sent again can find it. */
@@ -133,6 +149,8 @@ export interface TurnView {
   metadata: Record<string, string>;
   /** The reply so far; whole when the status is final. */
   text: string;
+  /** Whether the reply may be a call of a tool. */
+  mayCall: boolean;
   /** null until it ended. */
   finishReason: "stop" | "length" | "cancelled" | null;
   state: StateOrigin | null;

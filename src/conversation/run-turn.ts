@@ -12,7 +12,7 @@ import type { TurnEvent, TurnOptions, TurnStatus, TurnView } from "./protocol.ts
 import { identityOf, recall, recentTokens, type Past } from "./recall.ts";
 import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
 import { tokenEvent } from "./token-event.ts";
-import { formatOf } from "./turn-format.ts";
+import { formatOf, toldTools } from "./turn-format.ts";
 import { turnRow, viewOf } from "./view.ts";
 
 export interface TurnHost {
@@ -110,7 +110,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   }
   const moderation = moderationOf(host.env);
   const past = recall(store, row.parent, engine);
-  const messages = [...past.messages, ...row.messages];
+  const messages = [...past.messages, ...toldTools(row.options), ...row.messages];
   if (moderation?.input) await moderation.check(messages.map(({ content }) => content).join("\n"));
   const gate = outputGate<TurnEvent & { type: "token" }>(moderation, (event) => live.add(event));
   const prompt = renderPrompt(messages, tokenizer, chat, past.lastToken);

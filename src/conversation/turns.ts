@@ -83,7 +83,7 @@ export interface TurnOutcome {
 type Reply = Pick<TurnRow, "text" | "finishReason" | "state" | "usage" | "error">;
 
 /** Options that turns of earlier code did not keep. */
-const optionsOfOld = { background: false, store: true, truncation: "disabled", format: null } as const;
+const optionsOfOld = { background: false, store: true, truncation: "disabled", format: null, tools: null } as const;
 
 const noReply: Reply = { text: "", finishReason: null, state: null, usage: null, error: null };
 

@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { ConversationView, ForkPoint } from "../conversation/protocol.ts";
 import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
-import { formatId, noSuch, parseId, parseMessageId } from "./ids.ts";
+import { formatId, noSuch, parseId, parseItemId } from "./ids.ts";
 import { itemsRequestOf, newItems } from "./new-items.ts";
 import { readBody } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
@@ -82,7 +82,7 @@ export function conversationObject(object: string, view: ConversationView) {
 /** Where to fork; null for the end. Responses and items of other conversations are as unknown as any. */
 function forkPoint(object: string, { response_id, item_id }: z.infer<typeof forkRequest>): ForkPoint | null {
   if (item_id) {
-    const id = parseMessageId(item_id);
+    const id = parseItemId(item_id);
     if (id?.object !== object) throw unknownItem();
     return { turn: id.number, item: id.item };
   }

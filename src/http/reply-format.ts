@@ -4,10 +4,10 @@
 import { z } from "zod";
 import type { ReplyFormat } from "../conversation/protocol.ts";
 import { blameOf, codeOf, requestError } from "./errors.ts";
-import { jsonForm, written } from "./openapi/written.ts";
-import { unsupported } from "./read-body.ts";
+import { written } from "./openapi/written.ts";
+import { typedUnion } from "./typed-union.ts";
 
-const schema = written(
+const givenSchema = written(
   z.custom<object | boolean>(
     (value) => typeof value === "boolean" || (typeof value === "object" && value !== null && !Array.isArray(value)),
     "expected a JSON Schema",
@@ -22,41 +22,27 @@ const named = {
 };
 const plain = [z.object({ type: z.literal("text") }), z.object({ type: z.literal("json_object") })] as const;
 
-const knownType = z
-  .looseObject({ type: z.string() })
-  .refine(({ type }) => ["text", "json_object", "json_schema"].includes(type), {
-    message: "only text, json_object and json_schema are supported",
-    path: ["type"],
-    ...unsupported,
-  });
-
-/** Refuses other types as unsupported, not as wrong. */
-const formatUnion = <T>(union: z.ZodType<T>): z.ZodType<T> =>
-  written(
-    z
-      .unknown()
-      .pipe(knownType as z.ZodType<unknown, unknown>)
-      .pipe(union as z.ZodType<T, unknown>),
-    jsonForm(union),
-  );
+const types = ["text", "json_object", "json_schema"];
 
 /** `response_format` of chat completions. */
-export const responseFormat = formatUnion(
+export const responseFormat = typedUnion(
+  types,
   z.discriminatedUnion("type", [
     ...plain,
-    z.object({ type: z.literal("json_schema"), json_schema: z.object({ ...named, schema: schema.nullish() }) }),
+    z.object({ type: z.literal("json_schema"), json_schema: z.object({ ...named, schema: givenSchema.nullish() }) }),
   ]),
 );
 
 /** `text.format` of responses. */
-export const textFormat = formatUnion(
-  z.discriminatedUnion("type", [...plain, z.object({ type: z.literal("json_schema"), ...named, schema })]),
+export const textFormat = typedUnion(
+  types,
+  z.discriminatedUnion("type", [...plain, z.object({ type: z.literal("json_schema"), ...named, schema: givenSchema })]),
 );
 
 /** vLLM's field: one of its kinds. */
 export const structuredOutputs = z
   .strictObject({
-    json: z.union([z.string(), schema]).nullish(),
+    json: z.union([z.string(), givenSchema]).nullish(),
     json_object: z.literal(true).nullish(),
     regex: z.string().nullish(),
     choice: z.array(z.string().min(1)).min(1).nullish(),
@@ -136,7 +122,8 @@ export function wireTextFormat(format: ReplyFormat | null) {
   if (format?.type === "json_object") return { type: format.type };
   if (format?.type !== "json_schema" || format.name === null) return { type: "text" as const };
   const { type, name, description, strict } = format;
-  return { type, name, description, strict, schema: JSON.parse(format.schema) as Record<string, unknown> };
+  const schema = JSON.parse(format.schema) as Record<string, unknown>;
+  return { type, name, ...(description !== null && { description }), strict, schema };
 }
 
 /** Gives what an object refuses of a turn's options the name of the field: `fields` are its names by ours. */

@@ -1,7 +1,7 @@
 // Fields that several routes share, and what they become in a turn's options. Ranges are OpenAI's where it has the
 // field, the engine's where it has not.
 import { z } from "zod";
-import { mostReplyTokens, type ReplyFormat, type TurnOptions } from "../conversation/protocol.ts";
+import { mostReplyTokens, type ReplyFormat, type ToolUse, type TurnOptions } from "../conversation/protocol.ts";
 import { requestError } from "./errors.ts";
 import { jsonForm, written } from "./openapi/written.ts";
 import { unsupported } from "./read-body.ts";
@@ -64,11 +64,12 @@ interface Rest {
   format: ReplyFormat | null;
   store?: boolean;
   truncation?: TurnOptions["truncation"];
+  tools?: ToolUse | null;
 }
 
 /** A turn's options, all filled in. Fails with `model_not_found`. */
 export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
-  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities, format } = rest;
+  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities, format, tools = null } = rest;
   const { background = false, store = true, truncation = "disabled" } = rest;
   const most = mostReplyTokens(topLogProbabilities);
   if ((limit ?? 0) > most) {
@@ -100,6 +101,7 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     format,
     store,
     truncation,
+    tools,
   };
 }
 

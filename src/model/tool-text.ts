@@ -7,11 +7,16 @@ export interface Tool {
   description: string | null;
   /** JSON Schema of the arguments, as JSON text. */
   parameters: string;
+  /** As its caller said; arguments are held to the schema in any case. */
+  strict: boolean | null;
 }
+
+/** Names need no escapes in JSON. */
+export const toolNameShape = /^[a-zA-Z0-9_-]{1,64}$/;
 
 /** What a call begins with. */
 export const callMark = "<tool_call>";
-/** Everything before a call's arguments. Names need no escapes. */
+/** Everything before a call's arguments. */
 export const callOpening = (name: string): string => `${callMark}\n{"name": "${name}", "arguments": `;
 /** Everything behind them. */
 export const callClosing = "}\n</tool_call>";
@@ -35,7 +40,7 @@ export function readCall(text: string): ToolCall | null {
   if (head === undefined || name === undefined) return null;
   const rest = text.slice(head.length);
   const isWhole = rest.endsWith(callClosing);
-  return { name, isWhole, arguments: rest.slice(0, rest.length - closingLength(rest)) };
+  return { name, isWhole, arguments: isWhole ? rest.slice(0, -callClosing.length) : rest };
 }
 
 /** How many characters at the end of a text may belong to what closes a call. */

@@ -413,11 +413,14 @@ describe("errors", () => {
 
   it("name the field and the reason in the client's own classes", async () => {
     const messages = [user(ada)];
-    const tools = await failureOf(
-      client.chat.completions.create({ ...greedy, messages, tools: [{ type: "function", function: { name: "f" } }] }),
-    );
+    const tools = await failureOf(client.chat.completions.create({ ...greedy, messages, functions: [{ name: "f" }] }));
     expect(tools).toBeInstanceOf(OpenAI.BadRequestError);
-    expect(tools).toMatchObject({ status: 400, code: "unsupported", param: "tools", type: "invalid_request_error" });
+    expect(tools).toMatchObject({
+      status: 400,
+      code: "unsupported",
+      param: "functions",
+      type: "invalid_request_error",
+    });
     expect(tools.requestID).toMatch(/^req_/);
     const wrong = await failureOf(client.chat.completions.create({ ...greedy, messages, temperature: 9 }));
     expect(wrong).toMatchObject({ status: 400, code: "invalid_argument", param: "temperature" });

@@ -39,7 +39,7 @@ describe("the format of a reply", () => {
       text: { format: { type: "json_schema", name: "thing", strict: true, schema } },
     });
     expect({ format, param }).toEqual({ format: stored, param: "text.format.schema" });
-    expect(wireTextFormat(format)).toEqual({ type: "json_schema", ...names, schema });
+    expect(wireTextFormat(format)).toEqual({ type: "json_schema", name: "thing", strict: true, schema });
   });
 
   it("is a pattern, a choice or JSON, by vLLM's name", () => {

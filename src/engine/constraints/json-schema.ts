@@ -184,7 +184,10 @@ class Converter {
     const min = count(schema["minProperties"], `${at}/minProperties`) ?? 0;
     const max = count(schema["maxProperties"], `${at}/maxProperties`) ?? Infinity;
     const names = Object.keys(properties);
+    // Where properties have names, none but these are written, also if there are none.
+    const isClosed = schema["properties"] !== undefined && schema["additionalProperties"] === undefined;
     if (names.length === 0 && required.size === 0) {
+      if (isClosed && min === 0) return objectOf([]);
       // The same key may come twice, and counts once.
       if (min > 1) throw unsupported(`${at}/minProperties`, "more than one of properties without names");
       if (others === false) return min > 0 ? nothing : objectOf([]);

@@ -69,11 +69,20 @@ export const chatCompletion = named(
         index: count,
         message: z.object({
           role: z.literal("assistant"),
-          content: z.string().nullable(),
+          content: z.string().nullable().describe("Null beside a call of a tool, or a refusal"),
           refusal: z.string().nullable().describe("What moderation says instead of the reply"),
+          tool_calls: z
+            .array(
+              z.object({
+                id: z.string(),
+                type: z.literal("function"),
+                function: z.object({ name: z.string(), arguments: z.string() }),
+              }),
+            )
+            .optional(),
         }),
         logprobs: chatLogprobs,
-        finish_reason: z.enum(["stop", "length", "content_filter"]),
+        finish_reason: z.enum(["stop", "length", "tool_calls", "content_filter"]),
       }),
     ),
     usage: chatUsage,
@@ -134,6 +143,15 @@ const outputMessage = z.object({
   content: z.array(z.union([outputText, refusal])),
 });
 
+const functionCall = z.object({
+  id: z.string(),
+  type: z.literal("function_call"),
+  call_id: z.string().describe("What an answer to it names"),
+  name: z.string(),
+  arguments: z.string().describe("JSON"),
+  status: itemStatus,
+});
+
 const status = z.enum(["in_progress", "completed", "incomplete", "cancelled", "failed"]);
 
 export const response = named(
@@ -148,7 +166,7 @@ export const response = named(
     incomplete_details: z.object({ reason: z.string() }).nullable(),
     instructions: z.string().nullable(),
     model: z.string(),
-    output: z.array(outputMessage),
+    output: z.array(z.union([outputMessage, functionCall])),
     previous_response_id: z.string().nullable(),
     conversation: z.object({ id: z.string() }).nullable(),
     max_output_tokens: count,
@@ -206,17 +224,29 @@ const inputMessage = z.object({
   content: z.array(z.union([inputText, outputText])),
   ...ofResponse,
 });
-const reply = outputMessage.extend({
+const functionCallOutput = z.object({
+  id: z.string(),
+  type: z.literal("function_call_output"),
+  call_id: z.string(),
+  output: z.string(),
+  status: itemStatus,
+  ...ofResponse,
+});
+const cost = {
   ...ofResponse,
   response_status: status,
   previous_response_id: z.string().nullable(),
   usage: responseUsage.nullable(),
   ...report,
-});
+};
+const reply = outputMessage.extend(cost);
+const replyCall = functionCall.extend(cost);
+const inputCall = functionCall.extend(ofResponse);
 
-export const conversationItem = named("ConversationItem", z.union([reply, inputMessage]));
+const askedItems = [inputMessage, inputCall, functionCallOutput] as const;
+export const conversationItem = named("ConversationItem", z.union([reply, replyCall, ...askedItems]));
 export const conversationItems = named("ConversationItems", listOf(conversationItem));
-export const inputItems = named("InputItems", listOf(inputMessage));
+export const inputItems = named("InputItems", listOf(z.union(askedItems)));
 
 export const model = named(
   "Model",
