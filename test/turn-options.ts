@@ -18,4 +18,5 @@ export const plainOptions: TurnOptions = {
   background: false,
   store: true,
   truncation: "disabled",
+  sharedBy: null,
 };

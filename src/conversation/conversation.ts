@@ -21,12 +21,14 @@ import {
   type ForkPoint,
   type ItemsRequest,
   type ListedTurn,
+  type SharedStart,
   type TurnOptions,
   type TurnListing,
   type TurnPage,
   type TurnRequest,
   type TurnView,
 } from "./protocol.ts";
+import { keepSharedStart } from "./shared-start.ts";
 import { replay } from "./replay.ts";
 import { runTurn, type TurnHost } from "./run-turn.ts";
 import { checkImports, exportState, fileLimitBytes, readImport } from "./state-files.ts";
@@ -51,6 +53,8 @@ export class Conversation extends DurableObject<Env> {
   #store: Store | undefined;
   readonly #live = new Map<number, LiveTurn>();
   readonly #alarm: Alarm;
+  /** The last one who asked for a shared state. */
+  #sharing: Promise<unknown> = Promise.resolve();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -215,6 +219,19 @@ export class Conversation extends DurableObject<Env> {
     return this.branch(branch);
   }
 
+  /** The state behind tokens that chats begin with, kept here for whoever asks next. */
+  async sharedStart(model: string, tokens: number[], options: TurnOptions): Promise<SharedStart> {
+    const store = this.#opened();
+    this.#keepForADay();
+    // One after another: who comes second finds what the first one kept.
+    const ask = () => keepSharedStart(store, model, tokens, options, this.env);
+    const answer = this.#sharing.then(ask, ask);
+    this.#sharing = answer;
+    const start = await answer;
+    this.#alarm.ringBy(Date.now() + rememberedMs);
+    return start;
+  }
+
   /** Completes prompts. Nothing of it is kept; it ends when the reader of its events, NDJSON, goes away. */
   async complete(request: CompletionRequest): Promise<ReadableStream<Uint8Array>> {
     const { events, done } = await beginCompletion(request, this.env, this.ctx.id.toString());
@@ -266,7 +283,7 @@ export class Conversation extends DurableObject<Env> {
     const store = isNew ? this.#opened() : this.#known();
     const found = placeOf(store, request);
     checkHasMessages(store, found);
-    if (place.kind === "prefix" && !this.#isPrefixStore()) this.ctx.storage.kv.put(prefixesSinceKey, Date.now());
+    if (place.kind === "prefix") this.#keepForADay();
     const turn = store.insertTurn({
       ...found,
       options,
@@ -292,6 +309,11 @@ export class Conversation extends DurableObject<Env> {
     if (store.branchCount() === 1) return running;
     const alone = new Set(store.turnsOfBranchAlone(branch));
     return running.filter(({ turn }) => alone.has(turn));
+  }
+
+  /** What is kept here goes a day after it was last used. */
+  #keepForADay(): void {
+    if (!this.#isPrefixStore()) this.ctx.storage.kv.put(prefixesSinceKey, Date.now());
   }
 
   #isPrefixStore(): boolean {

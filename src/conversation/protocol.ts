@@ -3,8 +3,11 @@
 import type { ErrorCode } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 
-/** How a turn came to its state: read back, computed again because what was kept is gone, or from nothing. */
-export type StateOrigin = "restored" | "recomputed" | "cold";
+/**
+ * How a turn came to its state: read back; computed again because what was kept is gone; begun behind system texts that
+ * other chats begin with too; or from nothing.
+ */
+export type StateOrigin = "restored" | "recomputed" | "shared" | "cold";
 
 /** What is kept for clients that name nothing: prefixes of chats, names of repeated requests. */
 export const rememberedMs = 24 * 3_600_000;
@@ -47,6 +50,16 @@ export interface TurnOptions {
   store: boolean;
   /** Said again to whoever asks: a recurrent model reads any length, so nothing is ever left out. */
   truncation: "auto" | "disabled";
+  /** Name of the object that may keep the state behind the system texts which the turn begins with; null for none. */
+  sharedBy: string | null;
+}
+
+/** The state behind the beginning of a prompt, as it goes from the object that keeps it to others. */
+export interface SharedStart {
+  position: number;
+  data: Uint8Array;
+  /** It was computed for whoever asked. */
+  isNew: boolean;
 }
 
 /** Where a turn goes on from. */

@@ -150,8 +150,13 @@ export class Store {
     });
   }
 
-  /** Makes a state the head of a branch, as a turn that nothing comes before. */
-  importState(branch: number, { state, identity, tokens, options, nowMs }: NewImport): number {
+  /** Takes a turn for one that was begun now. */
+  touch(turn: number, nowMs: number): void {
+    turns.setCreated(this.#db, turn, nowMs);
+  }
+
+  /** Keeps a state as a turn that nothing comes before, and makes it the head of a branch, if one is named. */
+  importState(branch: number | null, { state, identity, tokens, options, nowMs }: NewImport): number {
     return this.#db.transaction(() => {
       const request = { parent: null, branch, messages: [], options, metadata: {}, repeatKey: null };
       const turn = turns.addTurn(this.#db, { ...request, kind: "state", endsWithClient: false, nowMs });

@@ -83,7 +83,7 @@ export interface TurnOutcome {
 type Reply = Pick<TurnRow, "text" | "finishReason" | "state" | "usage" | "error">;
 
 /** Options that turns of earlier code did not keep. */
-const optionsOfOld = { background: false, store: true, truncation: "disabled" } as const;
+const optionsOfOld = { background: false, store: true, truncation: "disabled", sharedBy: null } as const;
 
 const noReply: Reply = { text: "", finishReason: null, state: null, usage: null, error: null };
 
@@ -265,6 +265,10 @@ export function placeOfRunning(db: Database, turn: number): { parent: number | n
   const [row] = db.read<{ parent: number | null; branch: number | null }>(query, turn);
   if (row === undefined) throw notRunning(turn);
   return row;
+}
+
+export function setCreated(db: Database, turn: number, nowMs: number): void {
+  db.write(`turn ${turn}`, "UPDATE turns SET created_ms = ? WHERE turn = ?", nowMs, turn);
 }
 
 /** Ends a turn that only brought items: nothing replied to them. */

@@ -12,7 +12,7 @@ import { chatName } from "./object-names.ts";
 import { readBody, unsupported } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
-import { prefixStub } from "./stubs.ts";
+import { prefixStub, sharedByOf } from "./stubs.ts";
 import { finalView, readTurn, type TurnReader } from "./turn-events.ts";
 import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
 
@@ -75,7 +75,7 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
   const request: TurnRequest = {
     place: { kind: "prefix" },
     messages,
-    options,
+    options: { ...options, sharedBy: await sharedByOf(context, options.model, messages) },
     endsWithClient: true,
     repeatKey,
     repeatWithinMs,

@@ -1,8 +1,9 @@
 // Names of objects, and keys of requests. A name is 160 bits in base 32: at random, or of a hash.
-import type { ChatMessage } from "../model/chat-template.ts";
+import { leadingSystemTexts, type ChatMessage } from "../model/chat-template.ts";
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
 const nameBytes = 20;
+const leastSystemLength = 64;
 const utf8 = new TextEncoder();
 
 /** A name nobody can guess. */
@@ -22,6 +23,14 @@ export function chatName(model: string, messages: readonly ChatMessage[]): Promi
   const firstUser = messages.findIndex(({ role }) => role === "user");
   const opening = firstUser < 0 ? messages : messages.slice(0, firstUser + 1);
   return hashedName("chat", model, ...opening.flatMap(({ role, content }) => [role, content]));
+}
+
+/** The object that keeps the state behind the system texts that a chat begins with; null where it has none. */
+export async function systemName(model: string, messages: readonly ChatMessage[]): Promise<string | null> {
+  const texts = leadingSystemTexts(messages);
+  // Shorter ones are not worth it in any vocabulary.
+  if (texts.join("").length < leastSystemLength) return null;
+  return hashedName("system", model, ...texts);
 }
 
 /** Each string behind its length in bytes, so that different lists never have the same encoding. */

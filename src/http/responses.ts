@@ -15,7 +15,7 @@ import { repeatOf, type Repeat } from "./repeat.ts";
 import { isLastType, responseEvents } from "./response-events.ts";
 import { messagesOf, responseObject } from "./response-object.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
-import { conversationStub, found } from "./stubs.ts";
+import { conversationStub, found, sharedByOf } from "./stubs.ts";
 import { jsonForm, written } from "./openapi/written.ts";
 import { finalView, readTurn, turnError, type TurnReader } from "./turn-events.ts";
 import { maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
@@ -111,7 +111,8 @@ export const responses = new Hono<AppEnv>()
     const request: TurnRequest = {
       place,
       messages,
-      options,
+      // What is not to be kept is not kept for others either.
+      options: { ...options, sharedBy: options.store ? await sharedByOf(context, options.model, messages) : null },
       endsWithClient: !options.store,
       repeatKey: repeat.repeatKey,
       repeatWithinMs: repeat.repeatWithinMs,

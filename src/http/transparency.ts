@@ -57,7 +57,14 @@ export const transparency = new Hono<AppEnv>().get("/transparency", async (conte
               <td>${hours} hours after it was last gone on with</td>
             </tr>
             <tr>
-              <td>Raw completions and counted tokens</td>
+              <td>
+                System texts that chats begin with, when they are long: the model's state behind them, which other chats
+                under the same key begin with
+              </td>
+              <td>${hours} hours after they were last used</td>
+            </tr>
+            <tr>
+              <td>Raw completions, counted tokens, and responses with <code>store: false</code></td>
               <td>not at all</td>
             </tr>
             <tr>

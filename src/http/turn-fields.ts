@@ -63,12 +63,13 @@ interface Rest {
   background?: boolean;
   store?: boolean;
   truncation?: TurnOptions["truncation"];
+  sharedBy?: string | null;
 }
 
 /** A turn's options, all filled in. Fails with `model_not_found`. */
 export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
   const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities } = rest;
-  const { background = false, store = true, truncation = "disabled" } = rest;
+  const { background = false, store = true, truncation = "disabled", sharedBy = null } = rest;
   const most = mostReplyTokens(topLogProbabilities);
   if ((limit ?? 0) > most) {
     const why = topLogProbabilities === null ? "" : " with log-probabilities";
@@ -98,6 +99,7 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     background,
     store,
     truncation,
+    sharedBy,
   };
 }
 

@@ -232,6 +232,7 @@ describe("a turn's options", () => {
       background: false,
       store: true,
       truncation: "disabled",
+      sharedBy: null,
     });
   });
 

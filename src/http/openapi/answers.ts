@@ -29,10 +29,10 @@ export const errorAnswer = named(
 /** What a turn cost; our own fields of every answer. */
 const report = {
   state: z
-    .enum(["restored", "recomputed", "cold"])
+    .enum(["restored", "recomputed", "shared", "cold"])
     .nullable()
     .describe(
-      "How the turn came to its state: read back, computed again because what was kept is gone, or from nothing",
+      "How the turn came to its state: read back; computed again because what was kept is gone; begun behind system texts that other chats begin with too; or from nothing",
     ),
   griffin: z
     .object({
