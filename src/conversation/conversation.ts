@@ -17,6 +17,7 @@ import { hasTexts, messagesAt, type MessagePlace } from "./lookup.ts";
 import { countTurn } from "./metrics.ts";
 import {
   rememberedMs,
+  type ConversationChange,
   type ConversationView,
   type ForkPoint,
   type ItemsRequest,
@@ -29,6 +30,7 @@ import {
   type TurnView,
 } from "./protocol.ts";
 import { keepSharedStart } from "./shared-start.ts";
+import { nextExpiryMs, removeExpired, retentionMs } from "./retention.ts";
 import { replay } from "./replay.ts";
 import { runTurn, type TurnHost } from "./run-turn.ts";
 import { checkImports, exportState, fileLimitBytes, readImport } from "./state-files.ts";
@@ -67,13 +69,18 @@ export class Conversation extends DurableObject<Env> {
   }
 
   /** Makes the conversation's first branch with these items in it, or finds it. */
-  create(metadata: Record<string, string>, items: ItemsRequest | null = null): ConversationView {
+  create(
+    metadata: Record<string, string>,
+    items: ItemsRequest | null = null,
+    expiresAfterS: number | null = null,
+  ): ConversationView {
     const store = this.#opened();
     const nowMs = Date.now();
     const known = store.branch(0);
     if (known !== null) return known;
-    store.createBranch({ parentBranch: null, head: null, metadata, nowMs });
+    store.createBranch({ parentBranch: null, head: null, metadata, expiresAfterS, nowMs });
     if (items !== null) store.addItems(0, { ...items, nowMs });
+    this.#ringAtExpiry();
     return this.branch(0);
   }
 
@@ -81,8 +88,9 @@ export class Conversation extends DurableObject<Env> {
     return branchView(this.#known(), branch);
   }
 
-  updateBranch(branch: number, metadata: Record<string, string>): ConversationView {
-    this.#known().updateBranch(branch, metadata);
+  updateBranch(branch: number, change: ConversationChange): ConversationView {
+    this.#known().updateBranch(branch, change, Date.now());
+    this.#ringAtExpiry();
     return this.branch(branch);
   }
 
@@ -265,6 +273,10 @@ export class Conversation extends DurableObject<Env> {
       const oldestMs = this.#store.oldestTurnMs();
       if (oldestMs === null) return this.#forget();
       this.#alarm.ringBy(Math.max(oldestMs + rememberedMs, Date.now() + recoverAfterMs));
+    } else {
+      const nextMs = removeExpired(this.#store, retentionMs(this.env), Date.now());
+      if (this.#isEmpty()) return this.#leaveTombstone();
+      this.#ringAt(nextMs);
     }
     if (this.#live.size > 0) this.#alarm.ringBy(Date.now() + recoverAfterMs);
   }
@@ -351,6 +363,15 @@ export class Conversation extends DurableObject<Env> {
     if (this.#store?.turn(turn)?.options.store !== false) return undefined;
     this.#store.removeTurn(turn);
     return this.#isEmpty() ? this.#forget() : undefined;
+  }
+
+  /** Sees to it that what was kept long enough goes, though nobody asks for it. */
+  #ringAtExpiry(): void {
+    this.#ringAt(nextExpiryMs(this.#known(), retentionMs(this.env)));
+  }
+
+  #ringAt(atMs: number): void {
+    if (atMs < Infinity) this.#alarm.ringBy(Math.max(atMs, Date.now() + recoverAfterMs));
   }
 
   #isEmpty(): boolean {

@@ -190,4 +190,14 @@ export interface ConversationView {
   metadata: Record<string, string>;
   /** The last finished turn. */
   head: number | null;
+  /** When it was last used. */
+  activeMs: number;
+  /** How long it is kept then, where that was said. */
+  expiresAfterS: number | null;
+}
+
+/** What callers may say of a conversation; what is absent stays as it is. */
+export interface ConversationChange {
+  metadata?: Record<string, string>;
+  expiresAfterS?: number | null;
 }

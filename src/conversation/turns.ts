@@ -223,10 +223,10 @@ export function hadState(db: Database, turn: number): boolean {
   return db.read("SELECT 1 FROM turns WHERE turn = ? AND end_position IS NOT NULL", turn).length > 0;
 }
 
-/** When the oldest turn that nothing goes on from was begun; null where there is none. */
-export function oldestLeafMs(db: Database): number | null {
+/** When the oldest turn that nothing goes on from was begun; null where there is none. `but`: SQL that leaves some out. */
+export function oldestLeafMs(db: Database, but = ""): number | null {
   const query = `SELECT min(created_ms) AS ms FROM turns AS leaf
-    WHERE NOT EXISTS (SELECT 1 FROM turns WHERE turns.parent = leaf.turn)`;
+    WHERE NOT EXISTS (SELECT 1 FROM turns WHERE turns.parent = leaf.turn) ${but}`;
   return db.read<{ ms: number | null }>(query)[0]?.ms ?? null;
 }
 

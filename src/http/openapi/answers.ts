@@ -183,6 +183,8 @@ export const conversation = named(
     metadata,
     parent: z.string().nullable().describe("The conversation it was forked from"),
     head: z.string().nullable().describe("Its last response"),
+    expires_after: z.object({ anchor: z.literal("last_active_at"), seconds: count }).nullable(),
+    expires_at: seconds.nullable().describe("When it goes unless it is used before; null for never"),
   }),
 );
 
