@@ -20,4 +20,5 @@ export const plainOptions: TurnOptions = {
   store: true,
   truncation: "disabled",
   tools: null,
+  sharedBy: null,
 };

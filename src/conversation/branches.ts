@@ -1,7 +1,7 @@
 // Branches: named heads in the tree of turns.
 import { GriffinError } from "../errors.ts";
 import type { Database } from "./database.ts";
-import type { ConversationView } from "./protocol.ts";
+import type { ConversationChange, ConversationView } from "./protocol.ts";
 
 export interface NewBranch {
   /** The branch it is forked from. */
@@ -11,17 +11,17 @@ export interface NewBranch {
   metadata: Record<string, string>;
   /** Names the request that made it. */
   repeatKey?: string | null;
+  /** How long it is kept after it was last used, where that was said. */
+  expiresAfterS?: number | null;
   nowMs: number;
 }
 
-export function insertBranch(
-  db: Database,
-  { parentBranch, head, metadata, repeatKey = null, nowMs }: NewBranch,
-): ConversationView {
+export function insertBranch(db: Database, branch: NewBranch): ConversationView {
+  const { parentBranch, head, metadata, repeatKey = null, expiresAfterS = null, nowMs } = branch;
   db.write(
     "a branch",
-    `INSERT INTO branches (branch, parent_branch, head, created_ms, metadata, repeat_key, active_ms)
-     SELECT 1 + max(value, coalesce((SELECT max(branch) FROM branches), -1)), ?, ?, ?, ?, ?, ?
+    `INSERT INTO branches (branch, parent_branch, head, created_ms, metadata, repeat_key, active_ms, expires_after_s)
+     SELECT 1 + max(value, coalesce((SELECT max(branch) FROM branches), -1)), ?, ?, ?, ?, ?, ?, ?
      FROM meta WHERE key = 'last_branch'`,
     parentBranch,
     head,
@@ -29,21 +29,45 @@ export function insertBranch(
     JSON.stringify(metadata),
     repeatKey,
     nowMs,
+    expiresAfterS,
   );
   const [row] = db.read<{ branch: number }>("SELECT max(branch) AS branch FROM branches");
-  return { branch: row?.branch ?? 0, parentBranch, createdMs: nowMs, metadata, head };
+  const times = { createdMs: nowMs, activeMs: nowMs, expiresAfterS };
+  return { branch: row?.branch ?? 0, parentBranch, metadata, head, ...times };
 }
+
+interface Columns extends Record<string, string | number | null> {
+  branch: number;
+  parent_branch: number | null;
+  head: number | null;
+  created_ms: number;
+  active_ms: number;
+  expires_after_s: number | null;
+  metadata: string;
+}
+
+const columns = "branch, parent_branch, head, created_ms, active_ms, expires_after_s, metadata";
 
 /** Throws `data_damaged` where the metadata cannot be read. */
 export function readBranch(db: Database, branch: number): ConversationView | null {
-  const [row] = db.read<{ parent_branch: number | null; head: number | null; created_ms: number; metadata: string }>(
-    "SELECT parent_branch, head, created_ms, metadata FROM branches WHERE branch = ?",
-    branch,
-  );
-  if (row === undefined) return null;
-  const metadata = readMetadata(branch, row.metadata);
-  return { branch, parentBranch: row.parent_branch, createdMs: row.created_ms, metadata, head: row.head };
+  const [row] = db.read<Columns>(`SELECT ${columns} FROM branches WHERE branch = ?`, branch);
+  return row === undefined ? null : toView(row, readMetadata(branch, row.metadata));
 }
+
+/** All branches, without their metadata: those may be damaged. */
+export function readBranches(db: Database): ConversationView[] {
+  return db.read<Columns>(`SELECT ${columns} FROM branches ORDER BY branch`).map((row) => toView(row, {}));
+}
+
+const toView = (row: Columns, metadata: Record<string, string>): ConversationView => ({
+  branch: row.branch,
+  parentBranch: row.parent_branch,
+  createdMs: row.created_ms,
+  metadata,
+  head: row.head,
+  activeMs: row.active_ms,
+  expiresAfterS: row.expires_after_s,
+});
 
 /** The branch that a request of this name made since a time. */
 export function findBranchOfRepeatKey(db: Database, key: string, sinceMs: number): number | null {
@@ -56,15 +80,31 @@ export function readHead(db: Database, branch: number): number | null | undefine
   return db.read<{ head: number | null }>("SELECT head FROM branches WHERE branch = ?", branch)[0]?.head;
 }
 
-export function setBranchMetadata(db: Database, branch: number, metadata: Record<string, string>): void {
-  const query = "UPDATE branches SET metadata = ? WHERE branch = ? RETURNING branch";
-  if (db.write(`branch ${branch}`, query, JSON.stringify(metadata), branch).length === 0) {
+/** Throws `not_found`. */
+export function changeBranch(db: Database, branch: number, change: ConversationChange, nowMs: number): void {
+  const { metadata, expiresAfterS } = change;
+  const query = `UPDATE branches SET active_ms = ?1, metadata = coalesce(?2, metadata),
+    expires_after_s = CASE WHEN ?3 THEN ?4 ELSE expires_after_s END WHERE branch = ?5 RETURNING branch`;
+  const values = [
+    nowMs,
+    metadata === undefined ? null : JSON.stringify(metadata),
+    Number(expiresAfterS !== undefined),
+    expiresAfterS ?? null,
+    branch,
+  ];
+  if (db.write(`branch ${branch}`, query, ...values).length === 0) {
     throw new GriffinError("not_found", `There is no branch ${branch} in this conversation.`);
   }
 }
 
-export function setBranchHead(db: Database, branch: number, head: number): void {
-  db.write(`branch ${branch}`, "UPDATE branches SET head = ? WHERE branch = ?", head, branch);
+/** Moves a branch's head, which is a use of it. */
+export function setBranchHead(db: Database, branch: number, head: number, nowMs: number): void {
+  const query = "UPDATE branches SET head = ?, active_ms = max(active_ms, ?) WHERE branch = ?";
+  db.write(`branch ${branch}`, query, head, nowMs, branch);
+}
+
+export function setBranchActive(db: Database, branch: number, nowMs: number): void {
+  db.write(`branch ${branch}`, "UPDATE branches SET active_ms = ? WHERE branch = ?", nowMs, branch);
 }
 
 /** Its number is not used again. */

@@ -25,16 +25,20 @@ import { hasTexts, messagesAt, type MessagePlace } from "./lookup.ts";
 import { countTurn } from "./metrics.ts";
 import {
   rememberedMs,
+  type ConversationChange,
   type ConversationView,
   type ForkPoint,
   type ItemsRequest,
   type ListedTurn,
+  type SharedStart,
   type TurnOptions,
   type TurnListing,
   type TurnPage,
   type TurnRequest,
   type TurnView,
 } from "./protocol.ts";
+import { keepSharedStart } from "./shared-start.ts";
+import { nextExpiryMs, removeExpired, retentionMs } from "./retention.ts";
 import { replay } from "./replay.ts";
 import { runTurn, type TurnHost } from "./run-turn.ts";
 import { checkImports, exportState, fileLimitBytes, readImport } from "./state-files.ts";
@@ -60,6 +64,8 @@ export class Conversation extends DurableObject<Env> {
   #store: Store | undefined;
   readonly #live = new Map<number, LiveTurn>();
   readonly #alarm: Alarm;
+  /** The last one who asked for a shared state. */
+  #sharing: Promise<unknown> = Promise.resolve();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -72,13 +78,18 @@ export class Conversation extends DurableObject<Env> {
   }
 
   /** Makes the conversation's first branch with these items in it, or finds it. */
-  create(metadata: Record<string, string>, items: ItemsRequest | null = null): ConversationView {
+  create(
+    metadata: Record<string, string>,
+    items: ItemsRequest | null = null,
+    expiresAfterS: number | null = null,
+  ): ConversationView {
     const store = this.#opened();
     const nowMs = Date.now();
     const known = store.branch(0);
     if (known !== null) return known;
-    store.createBranch({ parentBranch: null, head: null, metadata, nowMs });
+    store.createBranch({ parentBranch: null, head: null, metadata, expiresAfterS, nowMs });
     if (items !== null) store.addItems(0, { ...items, nowMs });
+    this.#ringAtExpiry();
     return this.branch(0);
   }
 
@@ -86,8 +97,9 @@ export class Conversation extends DurableObject<Env> {
     return branchView(this.#known(), branch);
   }
 
-  updateBranch(branch: number, metadata: Record<string, string>): ConversationView {
-    this.#known().updateBranch(branch, metadata);
+  updateBranch(branch: number, change: ConversationChange): ConversationView {
+    this.#known().updateBranch(branch, change, Date.now());
+    this.#ringAtExpiry();
     return this.branch(branch);
   }
 
@@ -224,6 +236,19 @@ export class Conversation extends DurableObject<Env> {
     return this.branch(branch);
   }
 
+  /** The state behind tokens that chats begin with, kept here for whoever asks next. */
+  async sharedStart(model: string, tokens: number[], options: TurnOptions): Promise<SharedStart> {
+    const store = this.#opened();
+    this.#keepForADay();
+    // One after another: who comes second finds what the first one kept.
+    const ask = () => keepSharedStart(store, model, tokens, options, this.env);
+    const answer = this.#sharing.then(ask, ask);
+    this.#sharing = answer;
+    const start = await answer;
+    this.#alarm.ringBy(Date.now() + rememberedMs);
+    return start;
+  }
+
   /** Completes prompts. Nothing of it is kept; it ends when the reader of its events, NDJSON, goes away. */
   async complete(request: CompletionRequest): Promise<ReadableStream<Uint8Array>> {
     const { events, done } = await beginCompletion(request, this.env, this.ctx.id.toString());
@@ -257,6 +282,10 @@ export class Conversation extends DurableObject<Env> {
       const oldestMs = this.#store.oldestTurnMs();
       if (oldestMs === null) return this.#forget();
       this.#alarm.ringBy(Math.max(oldestMs + rememberedMs, Date.now() + recoverAfterMs));
+    } else {
+      const nextMs = removeExpired(this.#store, retentionMs(this.env), Date.now());
+      if (this.#isEmpty()) return this.#leaveTombstone();
+      this.#ringAt(nextMs);
     }
     if (this.#live.size > 0) this.#alarm.ringBy(Date.now() + recoverAfterMs);
   }
@@ -276,7 +305,7 @@ export class Conversation extends DurableObject<Env> {
     const found = placeOf(store, request);
     checkHasMessages(store, found);
     checkAnswers(store, found.parent, request.answers);
-    if (place.kind === "prefix" && !this.#isPrefixStore()) this.ctx.storage.kv.put(prefixesSinceKey, Date.now());
+    if (place.kind === "prefix") this.#keepForADay();
     const turn = store.insertTurn({
       ...found,
       options: { ...options, tools: toldOnce(options.tools, store, found.parent) },
@@ -302,6 +331,11 @@ export class Conversation extends DurableObject<Env> {
     if (store.branchCount() === 1) return running;
     const alone = new Set(store.turnsOfBranchAlone(branch));
     return running.filter(({ turn }) => alone.has(turn));
+  }
+
+  /** What is kept here goes a day after it was last used. */
+  #keepForADay(): void {
+    if (!this.#isPrefixStore()) this.ctx.storage.kv.put(prefixesSinceKey, Date.now());
   }
 
   #isPrefixStore(): boolean {
@@ -339,6 +373,15 @@ export class Conversation extends DurableObject<Env> {
     if (this.#store?.turn(turn)?.options.store !== false) return undefined;
     this.#store.removeTurn(turn);
     return this.#isEmpty() ? this.#forget() : undefined;
+  }
+
+  /** Sees to it that what was kept long enough goes, though nobody asks for it. */
+  #ringAtExpiry(): void {
+    this.#ringAt(nextExpiryMs(this.#known(), retentionMs(this.env)));
+  }
+
+  #ringAt(atMs: number): void {
+    if (atMs < Infinity) this.#alarm.ringBy(Math.max(atMs, Date.now() + recoverAfterMs));
   }
 
   #isEmpty(): boolean {

@@ -36,6 +36,8 @@ export interface Env {
   MODERATOR?: { fetch(url: string, init: RequestInit): Promise<Response> };
   /** Who runs this server and how to reach them, for /transparency. */
   OPERATOR?: string;
+  /** Days that conversations and responses are kept after they were last used: 30 unless told, 0 for ever. */
+  RETENTION_DAYS?: string;
   /** JSON: model id → where its checkpoint lies. See engines.ts. */
   MODELS?: string;
 }

@@ -4,8 +4,11 @@ import type { ErrorCode } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { Tool } from "../model/tool-text.ts";
 
-/** How a turn came to its state: read back, computed again because what was kept is gone, or from nothing. */
-export type StateOrigin = "restored" | "recomputed" | "cold";
+/**
+ * How a turn came to its state: read back; computed again because what was kept is gone; begun behind system texts that
+ * other chats begin with too; or from nothing.
+ */
+export type StateOrigin = "restored" | "recomputed" | "shared" | "cold";
 
 /** What is kept for clients that name nothing: prefixes of chats, names of repeated requests. */
 export const rememberedMs = 24 * 3_600_000;
@@ -70,6 +73,16 @@ export interface TurnOptions {
   truncation: "auto" | "disabled";
   /** null for none. */
   tools: ToolUse | null;
+  /** Name of the object that may keep the state behind the system texts which the turn begins with; null for none. */
+  sharedBy: string | null;
+}
+
+/** The state behind the beginning of a prompt, as it goes from the object that keeps it to others. */
+export interface SharedStart {
+  position: number;
+  data: Uint8Array;
+  /** It was computed for whoever asked. */
+  isNew: boolean;
 }
 
 /** Where a turn goes on from. */
@@ -204,4 +217,14 @@ export interface ConversationView {
   metadata: Record<string, string>;
   /** The last finished turn. */
   head: number | null;
+  /** When it was last used. */
+  activeMs: number;
+  /** How long it is kept then, where that was said. */
+  expiresAfterS: number | null;
+}
+
+/** What callers may say of a conversation; what is absent stays as it is. */
+export interface ConversationChange {
+  metadata?: Record<string, string>;
+  expiresAfterS?: number | null;
 }

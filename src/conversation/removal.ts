@@ -38,14 +38,15 @@ export function findLeftovers(db: Database): number[] {
 }
 
 /**
- * Turns begun before a time, and the oldest above a number. Running ones stay, and so does all that younger ones go on
- * from: whoever began those said it again.
+ * Turns begun before a time, and the oldest above a number. Running ones stay, and so does all that branches or younger
+ * ones go on from: whoever began those said it again.
  */
 export function findOldTurns(db: Database, beforeMs: number, most: number): number[] {
   const query = `
     WITH RECURSIVE needed (turn) AS (
       SELECT turn FROM turns WHERE status = 'in_progress'
         OR created_ms >= ?1 AND turn IN (SELECT turn FROM turns ORDER BY turn DESC LIMIT ?2)
+      UNION SELECT head FROM branches WHERE head IS NOT NULL
       UNION SELECT parent FROM turns JOIN needed USING (turn) WHERE parent IS NOT NULL
     )
     SELECT turn FROM turns WHERE turn NOT IN (SELECT turn FROM needed)`;

@@ -10,6 +10,7 @@ import type { LiveTurn } from "./live-turn.ts";
 import { moderationOf, outputGate } from "./moderation.ts";
 import type { TurnEvent, TurnOptions, TurnStatus, TurnView } from "./protocol.ts";
 import { identityOf, recall, recentTokens, type Past } from "./recall.ts";
+import { sharedStart, type Start } from "./shared-start.ts";
 import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
 import { tokenEvent } from "./token-event.ts";
 import { formatOf, toldTools } from "./turn-format.ts";
@@ -115,7 +116,11 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   const gate = outputGate<TurnEvent & { type: "token" }>(moderation, (event) => live.add(event));
   const prompt = renderPrompt(messages, tokenizer, chat, past.lastToken);
   const log = openLog(host, row, engine);
-  const turn = turnOf(row, store, engine, [...past.tokens, ...prompt], past);
+  const start = isCold(past) ? await sharedStart(messages, prompt, engine, row.options, host.env) : null;
+  const turn =
+    start === null
+      ? turnOf(row, store, engine, [...past.tokens, ...prompt], past)
+      : turnFrom(row, engine, prompt, start);
 
   const reply: number[] = [];
   const logProbabilities: TokenLogProbabilities[] = [];
@@ -134,17 +139,19 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   if (result.finishReason === "cancelled" && reply.length === 0) {
     throw new GriffinError("cancelled", "The turn was cancelled before its first token.");
   }
-  const cachedTokens = past.state?.position ?? 0;
+  const known = start?.state ?? past.state;
+  const cachedTokens = start?.isNew ? 0 : (known?.position ?? 0);
+  const newTokens = start?.isNew ? start.state.position : 0;
   const outcome = {
     status: statusOf[result.finishReason],
     text: text + result.text,
     finishReason: result.finishReason,
-    state: past.origin,
+    state: start !== null && !start.isNew ? ("shared" as const) : past.origin,
     usage: {
-      promptTokens: cachedTokens + result.promptTokens,
+      promptTokens: cachedTokens + newTokens + result.promptTokens,
       cachedTokens,
       completionTokens: result.completionTokens,
-      computedTokens: result.computedTokens,
+      computedTokens: result.computedTokens + newTokens,
     },
     promptTokens: prompt,
     replyTokens: reply,
@@ -203,11 +210,30 @@ function turnOf(row: TurnRow, store: Store, engine: EdgeEngine, tokens: number[]
     tokens,
     state,
     history: options.repetitionPenalty === 1 ? [] : recentTokens(store, base, engine, engine.config.window),
-    maxTokens: options.maxTokens,
-    stop: options.stop,
-    format: formatOf(options),
-    sampling: samplingOf(options),
-    topLogProbabilities: options.topLogProbabilities ?? undefined,
+    ...limitsOf(options),
+  };
+}
+
+const limitsOf = (options: TurnOptions) => ({
+  maxTokens: options.maxTokens,
+  stop: options.stop,
+  format: formatOf(options),
+  sampling: samplingOf(options),
+  topLogProbabilities: options.topLogProbabilities ?? undefined,
+});
+
+/** Whether nothing was read and nothing but the turn's own messages is to be read. */
+const isCold = ({ state, tokens, messages, lastToken }: Past): boolean =>
+  state === undefined && tokens.length === 0 && messages.length === 0 && lastToken === null;
+
+/** A turn whose prompt begins with what a state has read. */
+function turnFrom({ options }: TurnRow, engine: EdgeEngine, prompt: number[], { state }: Start): Turn {
+  const { position } = state;
+  return {
+    tokens: prompt.slice(position),
+    state,
+    history: prompt.slice(Math.max(0, position - engine.config.window), position),
+    ...limitsOf(options),
   };
 }
 

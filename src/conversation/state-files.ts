@@ -47,7 +47,7 @@ export async function readImport(file: Uint8Array, options: TurnOptions, env: En
 
 /** Refuses one import more than an object keeps: none of their states is ever dropped. */
 export function checkImports(store: Store): void {
-  if (store.counts().imports < snapshotLimit) return;
+  if (store.importCount() < snapshotLimit) return;
   throw new GriffinError(
     "invalid_argument",
     `A conversation and its forks keep at most ${snapshotLimit} imported states: delete some of their responses.`,

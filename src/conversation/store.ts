@@ -7,7 +7,7 @@ import * as branches from "./branches.ts";
 import { Database } from "./database.ts";
 import { keptItems } from "./items.ts";
 import * as log from "./log.ts";
-import type { ConversationView, TurnOptions, TurnStorage } from "./protocol.ts";
+import type { ConversationChange, ConversationView, TurnOptions, TurnStorage } from "./protocol.ts";
 import * as prefixes from "./prefixes.ts";
 import * as removal from "./removal.ts";
 import { schemaVersion, upgradeSchema } from "./schema.ts";
@@ -87,9 +87,19 @@ export class Store {
     return branches.readHead(this.#db, branch);
   }
 
+  /** All branches, without their metadata. */
+  branches(): ConversationView[] {
+    return branches.readBranches(this.#db);
+  }
+
   /** Throws `not_found`. */
-  updateBranch(branch: number, metadata: Record<string, string>): void {
-    branches.setBranchMetadata(this.#db, branch, metadata);
+  updateBranch(branch: number, change: ConversationChange, nowMs: number): void {
+    branches.changeBranch(this.#db, branch, change, nowMs);
+  }
+
+  /** Takes a branch for one that was used at this time. */
+  touchBranch(branch: number, nowMs: number): void {
+    branches.setBranchActive(this.#db, branch, nowMs);
   }
 
   branchCount(): number {
@@ -124,7 +134,7 @@ export class Store {
       const place = { parent: branches.readHead(this.#db, branch) ?? null, branch, kind: "items" as const };
       const turn = turns.addTurn(this.#db, { ...request, ...place, metadata: {}, endsWithClient: false });
       turns.finishItems(this.#db, turn, request.nowMs);
-      branches.setBranchHead(this.#db, branch, turn);
+      branches.setBranchHead(this.#db, branch, turn, request.nowMs);
       return turn;
     });
   }
@@ -150,8 +160,13 @@ export class Store {
     });
   }
 
-  /** Makes a state the head of a branch, as a turn that nothing comes before. */
-  importState(branch: number, { state, identity, tokens, options, nowMs }: NewImport): number {
+  /** Takes a turn for one that was begun now. */
+  touch(turn: number, nowMs: number): void {
+    turns.setCreated(this.#db, turn, nowMs);
+  }
+
+  /** Keeps a state as a turn that nothing comes before, and makes it the head of a branch, if one is named. */
+  importState(branch: number | null, { state, identity, tokens, options, nowMs }: NewImport): number {
     return this.#db.transaction(() => {
       const request = { parent: null, branch, messages: [], options, metadata: {}, repeatKey: null };
       const turn = turns.addTurn(this.#db, { ...request, kind: "state", endsWithClient: false, nowMs });
@@ -251,7 +266,7 @@ export class Store {
       if (snapshot !== null) {
         snapshots.saveSnapshot(db, turn, snapshot.state, snapshot.identity, snapshot.base);
       }
-      if (branch !== null) branches.setBranchHead(db, branch, turn);
+      if (branch !== null) branches.setBranchHead(db, branch, turn, outcome.nowMs);
       if (texts !== null) prefixes.addPrefix(db, turn, parent, [...texts, { role: "model", content: outcome.text }]);
       log.deleteLog(db, turn);
       snapshots.dropOldSnapshots(db, turn);
@@ -298,7 +313,10 @@ export class Store {
     return prefixes.longestPrefix(this.#db, messages);
   }
 
-  /** Deletes finished turns begun before a time, and the oldest above a number, but for those that younger ones go on from. */
+  /**
+   * Deletes finished turns begun before a time, and the oldest above a number, but for those that younger ones or
+   * branches go on from.
+   */
   removeOldTurns(beforeMs: number, most: number): void {
     this.#db.transaction(() => this.#delete(removal.findOldTurns(this.#db, beforeMs, most)));
   }
@@ -308,10 +326,19 @@ export class Store {
     return turns.oldestLeafMs(this.#db);
   }
 
+  /** The same of those that no branch ends with. */
+  oldestLooseTurnMs(): number | null {
+    return turns.oldestLeafMs(this.#db, "AND turn NOT IN (SELECT head FROM branches WHERE head IS NOT NULL)");
+  }
+
+  /** How many turns are imported states. */
+  importCount(): number {
+    return turns.countImports(this.#db);
+  }
+
   /** How much there is of each kind. Pages are shared where there are more references than pages. */
-  counts(): { turns: number; imports: number; snapshots: number; pages: number; pageReferences: number } {
-    const imports = turns.countImports(this.#db);
-    return { turns: turns.countTurns(this.#db), imports, ...snapshots.countSnapshots(this.#db) };
+  counts(): { turns: number; snapshots: number; pages: number; pageReferences: number } {
+    return { turns: turns.countTurns(this.#db), ...snapshots.countSnapshots(this.#db) };
   }
 
   /** Deletes turns, and then removed ones that only these had kept. */

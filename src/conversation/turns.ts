@@ -83,7 +83,14 @@ export interface TurnOutcome {
 type Reply = Pick<TurnRow, "text" | "finishReason" | "state" | "usage" | "error">;
 
 /** Options that turns of earlier code did not keep. */
-const optionsOfOld = { background: false, store: true, truncation: "disabled", format: null, tools: null } as const;
+const optionsOfOld = {
+  background: false,
+  store: true,
+  truncation: "disabled",
+  format: null,
+  tools: null,
+  sharedBy: null,
+} as const;
 
 const noReply: Reply = { text: "", finishReason: null, state: null, usage: null, error: null };
 
@@ -223,10 +230,10 @@ export function hadState(db: Database, turn: number): boolean {
   return db.read("SELECT 1 FROM turns WHERE turn = ? AND end_position IS NOT NULL", turn).length > 0;
 }
 
-/** When the oldest turn that nothing goes on from was begun; null where there is none. */
-export function oldestLeafMs(db: Database): number | null {
+/** When the oldest turn that nothing goes on from was begun; null where there is none. `but`: SQL that leaves some out. */
+export function oldestLeafMs(db: Database, but = ""): number | null {
   const query = `SELECT min(created_ms) AS ms FROM turns AS leaf
-    WHERE NOT EXISTS (SELECT 1 FROM turns WHERE turns.parent = leaf.turn)`;
+    WHERE NOT EXISTS (SELECT 1 FROM turns WHERE turns.parent = leaf.turn) ${but}`;
   return db.read<{ ms: number | null }>(query)[0]?.ms ?? null;
 }
 
@@ -265,6 +272,10 @@ export function placeOfRunning(db: Database, turn: number): { parent: number | n
   const [row] = db.read<{ parent: number | null; branch: number | null }>(query, turn);
   if (row === undefined) throw notRunning(turn);
   return row;
+}
+
+export function setCreated(db: Database, turn: number, nowMs: number): void {
+  db.write(`turn ${turn}`, "UPDATE turns SET created_ms = ? WHERE turn = ?", nowMs, turn);
 }
 
 /** Ends a turn that only brought items: nothing replied to them. */

@@ -14,7 +14,7 @@ import { readBody } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
 import { formatOf, namingFields, responseFormat, structuredOutputs } from "./reply-format.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
-import { prefixStub } from "./stubs.ts";
+import { prefixStub, sharedByOf } from "./stubs.ts";
 import { finalView, readTurn, type TurnReader } from "./turn-events.ts";
 import { chatToolFields, chatTools, toolField } from "./tools.ts";
 import { maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
@@ -66,7 +66,7 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
   const request: TurnRequest = {
     place: { kind: "prefix" },
     messages,
-    options,
+    options: { ...options, sharedBy: await sharedByOf(context, options, messages) },
     endsWithClient: true,
     repeatKey,
     repeatWithinMs,

@@ -2,6 +2,7 @@
 import { Hono, type Context } from "hono";
 import { z } from "zod";
 import type { ConversationView, ForkPoint } from "../conversation/protocol.ts";
+import { expiryMs, retentionMs } from "../conversation/retention.ts";
 import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
 import { formatId, noSuch, parseId, parseItemId } from "./ids.ts";
@@ -11,8 +12,21 @@ import { repeatOf } from "./repeat.ts";
 import { conversationStub, found } from "./stubs.ts";
 import { metadata } from "./turn-fields.ts";
 
-export const createRequest = z.object({ metadata, items: newItems.nullish() });
-export const updateRequest = z.object({ metadata: metadata.unwrap().unwrap() });
+/** A hundred years. */
+const mostSeconds = 3_155_760_000;
+const expiresAfter = z
+  .object({ anchor: z.literal("last_active_at"), seconds: z.int().min(1).max(mostSeconds) })
+  .describe("How long it is kept after it was last used, where that is shorter than this server keeps what it has");
+
+export const createRequest = z.object({
+  metadata,
+  items: newItems.nullish(),
+  expires_after: expiresAfter.nullish(),
+});
+export const updateRequest = z.object({
+  metadata: metadata.unwrap().unwrap(),
+  expires_after: expiresAfter.nullish(),
+});
 export const forkRequest = z
   .object({ response_id: z.string().nullish(), item_id: z.string().nullish() })
   .refine(({ response_id: response, item_id: item }) => response === undefined || !item, {
@@ -28,18 +42,20 @@ export const conversations = new Hono<AppEnv>()
     const stub = conversationStub(context, object);
     context.var.log.add({ object: stub.id.toString() });
     const items = value.items?.length ? itemsRequestOf(context, value.items, repeat) : null;
-    const view = await stub.create(value.metadata ?? {}, items);
-    return context.json(conversationObject(object, view));
+    const view = await stub.create(value.metadata ?? {}, items, value.expires_after?.seconds ?? null);
+    return context.json(conversationObject(context, object, view));
   })
   .get("/v1/conversations/:id", async (context) => {
     const { object, branch, stub } = named(context);
-    return context.json(conversationObject(object, await found(stub.branch(branch), unknownConversation)));
+    return context.json(conversationObject(context, object, await found(stub.branch(branch), unknownConversation)));
   })
   .post("/v1/conversations/:id", async (context) => {
     const { object, branch, stub } = named(context);
     const { value } = await readBody(context.req, updateRequest);
-    const view = await found(stub.updateBranch(branch, value.metadata), unknownConversation);
-    return context.json(conversationObject(object, view));
+    const seconds = value.expires_after === null ? null : value.expires_after?.seconds;
+    const change = { metadata: value.metadata, ...(seconds !== undefined && { expiresAfterS: seconds }) };
+    const view = await found(stub.updateBranch(branch, change), unknownConversation);
+    return context.json(conversationObject(context, object, view));
   })
   .delete("/v1/conversations/:id", async (context) => {
     const { id, branch, stub } = named(context);
@@ -53,7 +69,7 @@ export const conversations = new Hono<AppEnv>()
     const { repeatKey, repeatWithinMs } = await repeatOf(context, text, false);
     const unknown = value.item_id ? unknownItem : point?.turn ? unknownForkPoint : unknownConversation;
     const view = await found(stub.fork(branch, point, { repeatKey, repeatWithinMs }), unknown);
-    return context.json(conversationObject(object, view));
+    return context.json(conversationObject(context, object, view));
   });
 
 /** The conversation that the path names. */
@@ -65,8 +81,9 @@ export function named(context: Context<AppEnv, "/v1/conversations/:id">) {
   return { id, object, branch, stub };
 }
 
-export function conversationObject(object: string, view: ConversationView) {
-  const { branch, parentBranch, createdMs, head } = view;
+export function conversationObject({ env }: Pick<Context<AppEnv>, "env">, object: string, view: ConversationView) {
+  const { branch, parentBranch, createdMs, head, expiresAfterS } = view;
+  const goesMs = expiryMs(view, retentionMs(env));
   return {
     id: formatId("conversation", { object, number: branch }),
     object: "conversation" as const,
@@ -76,6 +93,9 @@ export function conversationObject(object: string, view: ConversationView) {
     parent: parentBranch === null ? null : formatId("conversation", { object, number: parentBranch }),
     /** Its last response. */
     head: head === null ? null : formatId("response", { object, number: head }),
+    expires_after: expiresAfterS === null ? null : { anchor: "last_active_at" as const, seconds: expiresAfterS },
+    /** When it goes unless it is used before. */
+    expires_at: Number.isFinite(goesMs) ? Math.floor(goesMs / 1000) : null,
   };
 }
 

@@ -48,7 +48,9 @@ export const items = new Hono<AppEnv>()
   .delete("/v1/conversations/:id/items/:item", async (context) => {
     const { object, branch, stub } = named(context);
     const { number, item } = itemOf(object, context.req.param("item"));
-    return context.json(conversationObject(object, await found(stub.removeItem(branch, number, item), unknownItem)));
+    return context.json(
+      conversationObject(context, object, await found(stub.removeItem(branch, number, item), unknownItem)),
+    );
   })
   .get("/v1/responses/:id/input_items", async (context) => {
     const query = checkShape(listQuery, context.req.query());

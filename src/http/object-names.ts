@@ -1,9 +1,10 @@
 // Names of objects, and keys of requests. A name is 160 bits in base 32: at random, or of a hash.
-import type { ChatMessage } from "../model/chat-template.ts";
+import { leadingSystemTexts, type ChatMessage } from "../model/chat-template.ts";
 import { toolsText, type Tool } from "../model/tool-text.ts";
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
 const nameBytes = 20;
+const leastSystemLength = 64;
 const utf8 = new TextEncoder();
 
 /** A name nobody can guess. */
@@ -28,6 +29,19 @@ export function chatName(
   const opening = firstUser < 0 ? messages : messages.slice(0, firstUser + 1);
   const told = tools.length > 0 ? [toolsText(tools)] : [];
   return hashedName("chat", model, ...told, ...opening.flatMap(({ role, content }) => [role, content]));
+}
+
+/** The object that keeps the state behind the system texts that a chat begins with; null where it has none. */
+export async function systemName(
+  model: string,
+  messages: readonly ChatMessage[],
+  tools: readonly Tool[] = [],
+): Promise<string | null> {
+  const told = tools.length > 0 ? [toolsText(tools)] : [];
+  const texts = [...told, ...leadingSystemTexts(messages)];
+  // Shorter ones are not worth it in any vocabulary.
+  if (texts.join("").length < leastSystemLength) return null;
+  return hashedName("system", model, ...texts);
 }
 
 /** Each string behind its length in bytes, so that different lists never have the same encoding. */

@@ -17,7 +17,7 @@ import { answeredCalls, responseInput, type Answered } from "./response-input.ts
 import { isLastType, responseEvents } from "./response-events.ts";
 import { messagesOf, responseObject } from "./response-object.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
-import { conversationStub, found } from "./stubs.ts";
+import { conversationStub, found, sharedByOf } from "./stubs.ts";
 import { finalView, readTurn, refusalOf, turnError, type TurnReader } from "./turn-events.ts";
 import { responseToolFields, responseTools, toolField } from "./tools.ts";
 import { maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
@@ -110,7 +110,8 @@ export const responses = new Hono<AppEnv>()
     const request: TurnRequest = {
       place,
       messages,
-      options,
+      // What is not to be kept is not kept for others either.
+      options: { ...options, sharedBy: options.store ? await sharedByOf(context, options, messages) : null },
       answers: answered.answers,
       endsWithClient: !options.store,
       repeatKey: repeat.repeatKey,

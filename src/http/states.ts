@@ -40,5 +40,5 @@ export const states = new Hono<AppEnv>()
     await found(stub.branch(branch), unknownConversation);
     const file = await readBytes(context.req, await stub.stateFileLimitBytes(options.model));
     const view = await found(stub.importState(branch, file, options), unknownConversation);
-    return context.json(conversationObject(object, view));
+    return context.json(conversationObject(context, object, view));
   });

@@ -2,8 +2,11 @@
 // id that nobody made. Prefixes of chats live apart from conversations: their names are hashes of texts, so no id may
 // lead to them.
 import type { Context } from "hono";
+import type { TurnOptions } from "../conversation/protocol.ts";
+import type { ChatMessage } from "../model/chat-template.ts";
 import type { AppEnv } from "./context.ts";
 import { codeOf } from "./errors.ts";
+import { systemName } from "./object-names.ts";
 
 /** A request, as far as it says whose objects it is about. */
 type Asked = Pick<Context<AppEnv>, "env" | "var">;
@@ -15,6 +18,16 @@ export const conversationStub = ({ env: { CONVERSATIONS }, var: { tenant } }: As
 /** The object that keeps the prefixes of a chat. */
 export const prefixStub = ({ env: { CONVERSATIONS }, var: { tenant } }: Asked, object: string) =>
   CONVERSATIONS.get(CONVERSATIONS.idFromName(nameOf("prefix", tenant, object)));
+
+/** Name of the object that keeps the state behind the system texts of a chat, for all of a tenant's that begin so. */
+export async function sharedByOf(
+  { var: { tenant } }: Pick<Context<AppEnv>, "var">,
+  { model, tools }: TurnOptions,
+  messages: readonly ChatMessage[],
+): Promise<string | null> {
+  const object = await systemName(model, messages, tools?.list);
+  return object === null ? null : nameOf("system", tenant, object);
+}
 
 /** Objects of a tenant that share the work of which nothing is kept: new ones for every request would leave traces. */
 const workObjects = 16;

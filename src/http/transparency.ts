@@ -4,6 +4,7 @@ import { Hono } from "hono";
 import { html } from "hono/html";
 import { moderates } from "../conversation/moderation.ts";
 import { rememberedMs } from "../conversation/protocol.ts";
+import { retentionMs } from "../conversation/retention.ts";
 import type { AppEnv } from "./context.ts";
 
 const hours = rememberedMs / 3_600_000;
@@ -12,6 +13,10 @@ const policy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri '
 export const transparency = new Hono<AppEnv>().get("/transparency", async (context) => {
   const { OPERATOR } = context.env;
   const checks = moderates(context.env);
+  const days = retentionMs(context.env) / 86_400_000;
+  const kept = Number.isFinite(days)
+    ? `, or ${days} days after they were last used; a conversation may ask for less`
+    : "";
   const looked = [checks.input && "messages", checks.output && "replies"].filter(Boolean).join(" and ");
   const page = html`<!doctype html>
     <html lang="en">
@@ -50,14 +55,21 @@ export const transparency = new Hono<AppEnv>().get("/transparency", async (conte
           <tbody>
             <tr>
               <td>Responses and conversations: what was said, the model's state after each turn, your metadata</td>
-              <td>until you delete them</td>
+              <td>until you delete them${kept}</td>
             </tr>
             <tr>
               <td>Chat completions: the same, so that a chat is not computed again from its beginning each time</td>
               <td>${hours} hours after it was last gone on with</td>
             </tr>
             <tr>
-              <td>Raw completions and counted tokens</td>
+              <td>
+                System texts that chats begin with, when they are long: the model's state behind them, which other chats
+                under the same key begin with
+              </td>
+              <td>${hours} hours after they were last used</td>
+            </tr>
+            <tr>
+              <td>Raw completions, counted tokens, and responses with <code>store: false</code></td>
               <td>not at all</td>
             </tr>
             <tr>
@@ -71,8 +83,9 @@ export const transparency = new Hono<AppEnv>().get("/transparency", async (conte
           </tbody>
         </table>
         <p>
-          A deleted conversation is deleted: texts, states and logs of it, at once. While a turn runs its state is in
-          memory beside those of others; it is overwritten when the turn ends. Nothing said here trains a model.
+          A deleted conversation is deleted: texts, states and logs of it, at once. A deleted item of one is gone from
+          it and its forks, with every state that had read it. While a turn runs its state is in memory beside those of
+          others; it is overwritten when the turn ends. Nothing said here trains a model.
         </p>
 
         <h2>Who looks at it</h2>

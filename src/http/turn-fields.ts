@@ -65,12 +65,13 @@ interface Rest {
   store?: boolean;
   truncation?: TurnOptions["truncation"];
   tools?: ToolUse | null;
+  sharedBy?: string | null;
 }
 
 /** A turn's options, all filled in. Fails with `model_not_found`. */
 export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
   const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities, format, tools = null } = rest;
-  const { background = false, store = true, truncation = "disabled" } = rest;
+  const { background = false, store = true, truncation = "disabled", sharedBy = null } = rest;
   const most = mostReplyTokens(topLogProbabilities);
   if ((limit ?? 0) > most) {
     const why = topLogProbabilities === null ? "" : " with log-probabilities";
@@ -102,6 +103,7 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     store,
     truncation,
     tools,
+    sharedBy,
   };
 }
 

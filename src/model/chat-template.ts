@@ -41,6 +41,24 @@ export function renderPrompt(
   return [...closing, ...tokenizer.encodeText("\n"), ...turns];
 }
 
+/**
+ * Ids that chats with the same system texts begin with, up to the first user's own text; none where no such texts come
+ * first. The text that follows may melt into the last of them: whoever uses them compares.
+ */
+export function renderSystemPrefix(messages: readonly ChatMessage[], tokenizer: Tokenizer, chat: ChatTokens): number[] {
+  const texts = leadingSystemTexts(messages);
+  if (texts.length === 0 || messages[texts.length]?.role !== "user") return [];
+  const text = [...texts, ""].join("\n\n");
+  const opening = [chat.startOfTurnTokenId, ...tokenizer.encodeText("user"), ...tokenizer.encodeText("\n")];
+  return [chat.bosTokenId, ...opening, ...tokenizer.encodeText(text)];
+}
+
+/** The system texts that a chat begins with. */
+export function leadingSystemTexts(messages: readonly ChatMessage[]): string[] {
+  const count = messages.findIndex(({ role }) => role !== "system" && role !== "developer");
+  return messages.slice(0, count < 0 ? undefined : count).map(({ content }) => content);
+}
+
 interface Turn {
   role: "user" | "model";
   text: string;

@@ -15,7 +15,7 @@ interface Part {
 
 /** What a turn cost, on a response and on the item that is its reply. */
 export interface Report {
-  state?: "restored" | "recomputed" | "cold" | null;
+  state?: "restored" | "recomputed" | "shared" | "cold" | null;
   usage?: { input_tokens: number; output_tokens: number } | null;
   griffin?: { state_bytes: number; restored_tokens: number; computed_tokens: number } | null;
 }

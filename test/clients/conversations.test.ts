@@ -101,6 +101,22 @@ describe("items", () => {
   });
 });
 
+describe("a conversation", () => {
+  it("says when it goes, and goes sooner where it was asked to", async () => {
+    const expires_after = { anchor: "last_active_at", seconds: 3_600 };
+    const made = await client.post<Record<string, unknown>>("/conversations", { body: { expires_after } });
+    const inS = (value: unknown) => Number(value) - Date.now() / 1000;
+    expect(made).toMatchObject({ expires_after });
+    expect(Math.abs(inS(made["expires_at"]) - 3_600)).toBeLessThan(60);
+    const path = `/conversations/${String(made["id"])}`;
+    const kept = await client.post<Record<string, unknown>>(path, { body: { metadata: {}, expires_after: null } });
+    expect(kept["expires_after"]).toBeNull();
+    expect(Math.abs(inS(kept["expires_at"]) - 30 * 86_400)).toBeLessThan(60);
+    const wrong = { metadata: {}, expires_after: { anchor: "created_at", seconds: 1 } };
+    expect(await failureOf(client.post(path, { body: wrong }))).toMatchObject({ param: "expires_after.anchor" });
+  });
+});
+
 describe("forks at items", () => {
   it("answer a message anew, or another in its place", async () => {
     const { id: conversation } = await client.conversations.create();

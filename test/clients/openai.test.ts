@@ -110,6 +110,19 @@ describe("chat completions", () => {
     }
   });
 
+  it("begin behind a long system text that another chat began with, and say what they say alone", async () => {
+    const system = { role: "system" as const, content: "You are kind, brief, and never mention wolves. ".repeat(20) };
+    const ask = (content: string, texts = system) =>
+      client.chat.completions.create({ ...greedy, messages: [texts, user(content)] });
+    expect(reportOf(await ask(ada)).state).toBe("cold");
+    const shared = await ask(story);
+    expect(reportOf(shared).state).toBe("shared");
+    expect(shared.usage?.prompt_tokens_details?.cached_tokens).toBeGreaterThan(100);
+    const responses = await client.responses.create({ ...greedy, instructions: system.content, input: story });
+    expect(reportOf(responses).state).toBe("shared");
+    expect(responses.output_text).toBe(shared.choices[0]?.message.content);
+  });
+
   it("stop at a string, and at a length", async () => {
     const messages = [user("Count from 3 to 9.")];
     const stopped = await client.chat.completions.create({ ...greedy, messages, stop: ["6"] });

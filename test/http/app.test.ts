@@ -216,6 +216,9 @@ describe("the app", () => {
     expect(plain).toContain("<li>pocket</li>");
     expect(plain).toContain("no other service sees what is said");
     expect(plain).toContain("24 hours");
+    expect(plain).toContain("30 days after they were last used");
+    expect(await page({ RETENTION_DAYS: "7" })).toContain("7 days after");
+    expect(await page({ RETENTION_DAYS: "0" })).toContain("until you delete them<");
     const set = await page({ OPERATOR: "<b>Ada</b> & Co", MODERATION: '{"output": false}' });
     expect(set).toContain("run by &lt;b&gt;Ada&lt;/b&gt; &amp; Co");
     expect(set).toContain("A moderation service sees messages before");

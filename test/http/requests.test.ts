@@ -233,6 +233,7 @@ describe("a turn's options", () => {
       store: true,
       truncation: "disabled",
       tools: null,
+      sharedBy: null,
     });
   });
 

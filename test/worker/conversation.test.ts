@@ -501,7 +501,7 @@ describe("deleting while a reply runs", () => {
     await damage();
     expect(await refusal(name, (object) => object.branch(0))).toBe("data_damaged");
     expect((await turn(stub, say("What is my name?"))).text).toMatch(/Ada/);
-    expect((await stub.updateBranch(0, { topic: "names" })).metadata).toEqual({ topic: "names" });
+    expect((await stub.updateBranch(0, { metadata: { topic: "names" } })).metadata).toEqual({ topic: "names" });
     await damage();
     await stub.removeBranch(0);
     expect(await refusal(name, (object) => object.branch(0))).toBe("not_found");

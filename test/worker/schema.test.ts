@@ -35,7 +35,10 @@ describe("the schema", () => {
       expect(schemaVersion(storage)).toBe(1);
       const store = openStore(storage);
       expect(schemaVersion(storage)).toBe(schemaSteps.length);
-      expect(store.branch(0)).toEqual({ branch: 0, parentBranch: null, head: 1, metadata: { a: "b" }, createdMs: 1 });
+      const branch = store.branch(0);
+      expect(branch).toMatchObject({ branch: 0, parentBranch: null, head: 1, metadata: { a: "b" }, createdMs: 1 });
+      // It counts as used when it was brought up to date: nothing is known of before.
+      expect(Date.now() - (branch?.activeMs ?? 0)).toBeLessThan(60_000);
       expect(store.turn(1)).toMatchObject({ text: "Hello.", options, status: "completed", endPosition: 70 });
       expect(store.promptTokens(1)).toEqual([5, 6]);
       expect(store.replyTokens(1)).toEqual([7]);

@@ -45,7 +45,8 @@ describe("a branch", () => {
     await inObject(newObject(), ({ storage }) => {
       const store = openStore(storage);
       const first = store.createBranch({ parentBranch: null, head: null, metadata: { topic: "añil" }, nowMs: 7 });
-      expect(first).toEqual({ branch: 0, parentBranch: null, head: null, metadata: { topic: "añil" }, createdMs: 7 });
+      const times = { createdMs: 7, activeMs: 7, expiresAfterS: null };
+      expect(first).toEqual({ branch: 0, parentBranch: null, head: null, metadata: { topic: "añil" }, ...times });
       expect(store.branch(0)).toEqual(first);
       const turn = finished(store, null, 0);
       const fork = store.createBranch({ parentBranch: 0, head: turn, metadata: {}, nowMs: 8 });
@@ -59,9 +60,11 @@ describe("a branch", () => {
 
   it("takes new metadata, and an unknown one is not found", async () => {
     await withStore((store) => {
-      store.updateBranch(0, { a: "1" });
-      expect(store.branch(0)?.metadata).toEqual({ a: "1" });
-      expect(() => store.updateBranch(5, {})).toThrow(expect.objectContaining({ code: "not_found" }));
+      store.updateBranch(0, { metadata: { a: "1" } }, 9);
+      expect(store.branch(0)).toMatchObject({ metadata: { a: "1" }, activeMs: 9, expiresAfterS: null });
+      store.updateBranch(0, { expiresAfterS: 60 }, 10);
+      expect(store.branch(0)).toMatchObject({ metadata: { a: "1" }, expiresAfterS: 60 });
+      expect(() => store.updateBranch(5, {}, 9)).toThrow(expect.objectContaining({ code: "not_found" }));
       expect(store.branch(5)).toBeNull();
     });
   });
@@ -98,6 +101,8 @@ describe("a turn", () => {
       const turn = store.insertTurn({ ...request, nowMs: 10 });
       const begun = {
         ...request,
+        kind: "reply",
+        removedItems: [],
         turn,
         status: "in_progress",
         createdMs: 10,

@@ -29,10 +29,10 @@ export const errorAnswer = named(
 /** What a turn cost; our own fields of every answer. */
 const report = {
   state: z
-    .enum(["restored", "recomputed", "cold"])
+    .enum(["restored", "recomputed", "shared", "cold"])
     .nullable()
     .describe(
-      "How the turn came to its state: read back, computed again because what was kept is gone, or from nothing",
+      "How the turn came to its state: read back; computed again because what was kept is gone; begun behind system texts that other chats begin with too; or from nothing",
     ),
   griffin: z
     .object({
@@ -206,6 +206,8 @@ export const conversation = named(
     metadata,
     parent: z.string().nullable().describe("The conversation it was forked from"),
     head: z.string().nullable().describe("Its last response"),
+    expires_after: z.object({ anchor: z.literal("last_active_at"), seconds: count }).nullable(),
+    expires_at: seconds.nullable().describe("When it goes unless it is used before; null for never"),
   }),
 );
 

@@ -1,0 +1,77 @@
+// System texts that many chats begin with are read once: an object of their own keeps the state behind them, for a day
+// after it was last used. A prompt that does not begin with exactly the same tokens is read from its beginning.
+import type { EdgeEngine } from "../engine/edge.ts";
+import type { ChatMessage } from "../model/chat-template.ts";
+import { renderSystemPrefix } from "../model/chat-template.ts";
+import type { State } from "../model/state.ts";
+import { engineOf } from "./engines.ts";
+import type { Env } from "./env.ts";
+import type { SharedStart, TurnOptions } from "./protocol.ts";
+import { identityOf } from "./recall.ts";
+import { readAll } from "./run-turn.ts";
+import type { Store } from "./store.ts";
+
+/**
+ * Fewer tokens are read as soon as their state is asked for: with 85 tokens of pocket a turn took 20 ms instead of 32
+ * (two cores of an Intel Xeon, 2026-11-26, vitest run test/worker/shared-start.test.ts).
+ */
+export const leastSharedTokens = 64;
+/** States above that are not passed around. */
+const mostStateBytes = 4 * 2 ** 20;
+/** So often at most it is written down that a state was used. */
+const touchEveryMs = 3_600_000;
+
+export interface Start {
+  state: State;
+  isNew: boolean;
+}
+
+/** The state behind the system texts that a prompt begins with; null where there is none to share. Never throws. */
+export async function sharedStart(
+  messages: readonly ChatMessage[],
+  prompt: readonly number[],
+  engine: EdgeEngine,
+  options: TurnOptions,
+  { CONVERSATIONS }: Env,
+): Promise<Start | null> {
+  const { tokenizer, chat, instance } = engine;
+  const { model, sharedBy } = options;
+  if (sharedBy === null || tokenizer === null || chat === null) return null;
+  if (instance.stateLayout.totalBytes > mostStateBytes) return null;
+  const tokens = renderSystemPrefix(messages, tokenizer, chat);
+  const isPrefix = tokens.length < prompt.length && tokens.every((token, i) => prompt[i] === token);
+  if (tokens.length < leastSharedTokens || !isPrefix) return null;
+  try {
+    const stub = CONVERSATIONS.get(CONVERSATIONS.idFromName(sharedBy));
+    const { position, data, isNew } = await stub.sharedStart(model, tokens, options);
+    if (position !== tokens.length || data.byteLength !== instance.stateLayout.totalBytes) return null;
+    return { state: { position, data: new Uint8Array(data) }, isNew };
+  } catch {
+    // Nobody's reply depends on it: the prompt is read from its beginning.
+    return null;
+  }
+}
+
+/** The state behind these tokens: the one that is kept, or one computed now and kept from now on. */
+export async function keepSharedStart(
+  store: Store,
+  model: string,
+  tokens: readonly number[],
+  options: TurnOptions,
+  env: Env,
+): Promise<SharedStart> {
+  const engine = await engineOf(model, env);
+  const identity = identityOf(engine);
+  for (const { turn, createdMs } of store.children(null)) {
+    const known = store.promptTokens(turn);
+    const { state } = store.loadSnapshot(turn, identity);
+    if (state === undefined || known.length !== tokens.length || known.some((token, i) => tokens[i] !== token)) {
+      continue;
+    }
+    if (createdMs + touchEveryMs < Date.now()) store.touch(turn, Date.now());
+    return { ...state, isNew: false };
+  }
+  const { state } = await readAll(engine.generate({ tokens, maxTokens: 0 }), () => undefined);
+  store.importState(null, { state, identity, tokens, options, nowMs: Date.now() });
+  return { ...state, isNew: true };
+}

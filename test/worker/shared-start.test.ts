@@ -1,0 +1,116 @@
+// System texts that many chats begin with: read once, and every chat says what it says alone.
+import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
+import type { DurableObjectStorage } from "@cloudflare/workers-types";
+import { describe, expect, it } from "vitest";
+import { leastSharedTokens } from "../../src/conversation/shared-start.ts";
+import type { TurnPlace, TurnView } from "../../src/conversation/protocol.ts";
+import type { ChatMessage } from "../../src/model/chat-template.ts";
+import { say, stubOf, turn } from "./turns.ts";
+
+const system: ChatMessage = {
+  role: "system",
+  content: "You are a kind fox who tells stories. Be brief, and never say a word about wolves. ".repeat(12).trimEnd(),
+};
+const user = (content: string): ChatMessage => ({ role: "user", content });
+const objectOf = (name: string) => env.CONVERSATIONS.get(env.CONVERSATIONS.idFromName(name)) as never;
+const inStorage = <R>(name: string, run: (storage: DurableObjectStorage) => R): Promise<R> =>
+  runInDurableObject(objectOf(name), (_, { storage }) => run(storage));
+
+interface Ask {
+  sharedBy: string | null;
+  place?: TurnPlace;
+  options?: object;
+}
+
+const ask = (name: string, messages: ChatMessage[], { sharedBy, place = { kind: "prefix" }, options }: Ask) =>
+  turn(stubOf(name), say("", { messages, place, options: { ...options, sharedBy } }));
+
+const result = ({ text, usage, status }: TurnView) => ({ text, status, promptTokens: usage?.promptTokens });
+const bodiesOf = (name: string) =>
+  inStorage(name, ({ sql }) => [
+    sql.exec("SELECT bytes FROM parts WHERE kind = 'snapshot'").toArray(),
+    sql.exec("SELECT bytes FROM pages").toArray(),
+  ]);
+
+describe("system texts that chats begin with", () => {
+  it("are computed once and then shared, with the same replies and states, bit for bit", async () => {
+    const options = { temperature: 1, seed: "5", repetitionPenalty: 1.2 };
+    for (const [i, content] of ["My name is Ada.", "\n\nWhat is 7 plus 5?", "W", " a"].entries()) {
+      const messages = [system, user(content)];
+      const cold = await ask(`alone ${i}`, messages, { sharedBy: null, options });
+      const shared = await ask(`together ${i}`, messages, { sharedBy: "shared", options });
+      expect(result(shared)).toEqual(result(cold));
+      expect(await bodiesOf(`together ${i}`)).toEqual(await bodiesOf(`alone ${i}`));
+      const { cachedTokens = 0, computedTokens = 0 } = shared.usage ?? {};
+      expect(cachedTokens + computedTokens).toBe(cold.usage?.computedTokens);
+      if (i === 0) expect(shared).toMatchObject({ state: "cold", usage: { cachedTokens: 0 } });
+    }
+    const next = await ask("next", [system, user("Tell me a story.")], { sharedBy: "shared" });
+    expect(next.state).toBe("shared");
+    expect(next.usage?.cachedTokens).toBeGreaterThan(leastSharedTokens);
+  });
+
+  it("are shared by first turns of conversations too, after an eviction, and side by side", async () => {
+    const place = { kind: "after", turn: null } as const;
+    const messages = [system, user("What is 7 plus 5?")];
+    const alone = await ask("response alone", messages, { sharedBy: null, place });
+    const views = await Promise.all(
+      Array.from({ length: 4 }, (_, i) => ask(`response ${i}`, messages, { sharedBy: "by responses", place })),
+    );
+    expect(views.map(({ state }) => state).toSorted()).toEqual(["cold", "shared", "shared", "shared"]);
+    for (const view of views) expect(result(view)).toEqual(result(alone));
+    await evictDurableObject(objectOf("by responses"));
+    await stubOf("a conversation").create({});
+    const first = await ask("a conversation", messages, {
+      sharedBy: "by responses",
+      place: { kind: "branch", branch: 0 },
+    });
+    expect(first).toMatchObject({ state: "shared", text: alone.text });
+    const second = await turn(
+      stubOf("a conversation"),
+      say("And 2 plus 2?", { options: { sharedBy: "by responses" } }),
+    );
+    expect(second.state).toBe("restored");
+  });
+
+  it("are not asked for where they are short, others, or the chat goes on", async () => {
+    const short = { role: "system" as const, content: "Be brief." };
+    expect((await ask("short", [short, user("Hi.")], { sharedBy: "for short" })).state).toBe("cold");
+    expect(await inStorage("for short", ({ sql }) => sql.exec("SELECT name FROM sqlite_master").toArray())).toEqual([]);
+    await ask("one", [system, user("Hi.")], { sharedBy: "for one" });
+    const other = { ...system, content: `${system.content} And smile.` };
+    const cold = await ask("other alone", [other, user("Hi.")], { sharedBy: null });
+    // An object by the wrong name changes nothing: it compares tokens.
+    expect(result(await ask("other", [other, user("Hi.")], { sharedBy: "for one" }))).toEqual(result(cold));
+  });
+
+  it("are forgotten a day after they were last used", async () => {
+    const asked = (name: string) => ask(name, [system, user("Hi.")], { sharedBy: "for a day" });
+    await asked("monday");
+    const age = (ms: number) =>
+      inStorage("for a day", ({ sql }) => sql.exec("UPDATE turns SET created_ms = created_ms - ?", ms));
+    await age(23 * 3_600_000);
+    expect((await asked("later")).state).toBe("shared");
+    await runDurableObjectAlarm(objectOf("for a day"));
+    expect((await asked("much later")).state).toBe("shared");
+    await age(25 * 3_600_000);
+    await runDurableObjectAlarm(objectOf("for a day"));
+    expect(await inStorage("for a day", ({ sql }) => sql.exec("SELECT name FROM sqlite_master").toArray())).toEqual([]);
+    expect((await asked("the day after")).state).toBe("cold");
+  });
+
+  it("cost less than to read them", async () => {
+    const msOf = async (sharedBy: string | null, name: string) => {
+      const times = [];
+      for (let i = 0; i < 5; i++) {
+        const startMs = performance.now();
+        await ask(`${name} ${i}`, [system, user("Hi.")], { sharedBy, options: { maxTokens: 1 } });
+        times.push(performance.now() - startMs);
+      }
+      return times.toSorted((a, b) => a - b)[2] ?? 0;
+    };
+    await ask("warms up", [system, user("Hi.")], { sharedBy: "timed", options: { maxTokens: 1 } });
+    const [cold, shared] = [await msOf(null, "timed cold"), await msOf("timed", "timed shared")];
+    expect(shared).toBeLessThan(cold);
+  });
+});
