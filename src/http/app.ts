@@ -17,7 +17,7 @@ import { countRequest, metrics } from "./metrics.ts";
 import { items } from "./items.ts";
 import { models } from "./models.ts";
 import { openApi } from "./openapi.ts";
-import { bodyLimitBytes } from "./read-body.ts";
+import { bodyLimitBytes, discardBody } from "./read-body.ts";
 import { createRequestLog } from "./request-log.ts";
 import { responses } from "./responses.ts";
 import { isStateFile, states } from "./states.ts";
@@ -58,8 +58,10 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
   app.use("/v1/*", cors({ origin: "*", exposeHeaders: ["x-request-id", "x-should-retry"], maxAge: 86_400 }));
   const limitBody = bodyLimit({
     maxSize: bodyLimitBytes,
-    onError: () =>
-      errorResponse(new GriffinError("body_too_large", `A body may have at most ${bodyLimitBytes} bytes.`)),
+    async onError({ req: { raw } }) {
+      await discardBody(raw);
+      return errorResponse(new GriffinError("body_too_large", `A body may have at most ${bodyLimitBytes} bytes.`));
+    },
   });
   app.use("/v1/*", (context, next) => (isStateFile(context.req) ? next() : limitBody(context, next)));
 
