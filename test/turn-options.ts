@@ -21,4 +21,5 @@ export const plainOptions: TurnOptions = {
   truncation: "disabled",
   tools: null,
   sharedBy: null,
+  chargedTo: null,
 };

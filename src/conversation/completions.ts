@@ -17,6 +17,7 @@ import {
   type CompletionUsage,
   type PlacedToken,
 } from "./completion-protocol.ts";
+import { settle } from "./charges.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { eventLines } from "./event-lines.ts";
@@ -68,6 +69,7 @@ export async function beginCompletion(request: CompletionRequest, env: Env, obje
   const finish = (event: CompletionEvent) => {
     queue.add(event);
     queue.end();
+    void settle(request.options.chargedTo, event.type === "done" ? { ...usage, cachedTokens: 0 } : null, env);
     console.log(completionLine(object, work, event, Date.now() - startMs));
   };
   const done = completeAll(work).then(

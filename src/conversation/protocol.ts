@@ -2,6 +2,7 @@
 // object a line, over the stream of a turn.
 import type { ErrorCode } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
+import type { Charge } from "../tenant/protocol.ts";
 import type { Tool } from "../model/tool-text.ts";
 
 /**
@@ -75,6 +76,8 @@ export interface TurnOptions {
   tools: ToolUse | null;
   /** Name of the object that may keep the state behind the system texts which the turn begins with; null for none. */
   sharedBy: string | null;
+  /** Where its tokens are charged; null for nowhere. */
+  chargedTo: Charge | null;
 }
 
 /** The state behind the beginning of a prompt, as it goes from the object that keeps it to others. */

@@ -90,6 +90,7 @@ const optionsOfOld = {
   format: null,
   tools: null,
   sharedBy: null,
+  chargedTo: null,
 } as const;
 
 const noReply: Reply = { text: "", finishReason: null, state: null, usage: null, error: null };

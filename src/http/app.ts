@@ -6,6 +6,8 @@ import { matchedRoutes } from "hono/route";
 import { getPath } from "hono/utils/url";
 import type { Env } from "../conversation/env.ts";
 import { GriffinError } from "../errors.ts";
+import { access, adminAccess, isOpen, rateHeaders } from "./access.ts";
+import { admin } from "./admin.ts";
 import { chatCompletions } from "./chat-completions.ts";
 import { completions } from "./completions.ts";
 import type { AppEnv } from "./context.ts";
@@ -46,6 +48,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     const requestLog = createRequestLog(log);
     context.set("log", requestLog);
     context.set("tenant", "");
+    context.set("charge", null);
     context.set("modelIds", () => modelIds(context.env));
     await next();
     context.header("x-request-id", requestLog.requestId);
@@ -55,7 +58,14 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     countRequest(context.req.method, route, context.res.status, Date.now() - startMs);
   });
   // Keys come in a header, never in a cookie: a page of any origin may ask.
-  app.use("/v1/*", cors({ origin: "*", exposeHeaders: ["x-request-id", "x-should-retry"], maxAge: 86_400 }));
+  app.use(
+    "/v1/*",
+    cors({
+      origin: "*",
+      exposeHeaders: ["x-request-id", "x-should-retry", "retry-after", "retry-after-ms", ...rateHeaders],
+      maxAge: 86_400,
+    }),
+  );
   const limitBody = bodyLimit({
     maxSize: bodyLimitBytes,
     async onError({ req: { raw } }) {
@@ -65,7 +75,21 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
   });
   app.use("/v1/*", (context, next) => (isStateFile(context.req) ? next() : limitBody(context, next)));
 
-  const api = [chatCompletions, completions, inputTokens, responses, conversations, items, states, tokens, models];
+  app.use("/v1/*", access);
+  app.use("/metrics", (context, next) => (isOpen(context.env) ? next() : adminAccess(context, next)));
+
+  const api = [
+    chatCompletions,
+    completions,
+    inputTokens,
+    responses,
+    conversations,
+    items,
+    states,
+    tokens,
+    models,
+    admin,
+  ];
   for (const routes of [...api, health, metrics, openApi, transparency]) app.route("/", routes);
   refuseOtherMethods(app);
 

@@ -61,6 +61,7 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
     topLogProbabilities: body.logprobs ? (body.top_logprobs ?? 0) : null,
     format,
     tools,
+    chargedTo: context.var.charge,
   });
   const { repeatKey, repeatWithinMs, isNamed } = await repeatOf(context, text, false);
   const request: TurnRequest = {

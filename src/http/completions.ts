@@ -98,6 +98,7 @@ export const completions = new Hono<AppEnv>().post("/v1/completions", async (con
     maxTokensField: "max_tokens",
     topLogProbabilities: body.logprobs ?? null,
     format,
+    chargedTo: context.var.charge,
   });
   const n = body.n ?? 1;
   const stub = workStub(context);

@@ -15,6 +15,7 @@ export const statusOf = {
   invalid_config: 500,
   invalid_graph: 500,
   invalid_state: 400,
+  invalid_api_key: 401,
   io_failed: 500,
   key_reused: 422,
   model_not_found: 404,
@@ -22,7 +23,9 @@ export const statusOf = {
   moderation_failed: 503,
   not_found: 404,
   overloaded: 503,
+  rate_limited: 429,
   refused: 400,
+  scope_missing: 403,
   unsupported: 400,
 } as const satisfies Record<ErrorCode, number>;
 

@@ -104,6 +104,7 @@ export const responses = new Hono<AppEnv>()
       topLogProbabilities: wantsLogprobs ? (body.top_logprobs ?? 0) : null,
       format,
       tools,
+      chargedTo: context.var.charge,
     });
     const repeat = await repeatOf(context, text, !body.conversation && !body.previous_response_id);
     const { object, place, unknown, messages, answered } = await asked(context, body, repeat);

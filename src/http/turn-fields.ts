@@ -6,7 +6,7 @@ import { requestError } from "./errors.ts";
 import { jsonForm, written } from "./openapi/written.ts";
 import { unsupported } from "./read-body.ts";
 
-const defaultMaxTokens = 1024;
+export const defaultMaxTokens = 1024;
 const mostStopStrings = 16;
 /** They are stored with the turn, in one row. */
 const mostBiases = 1_024;
@@ -66,12 +66,13 @@ interface Rest {
   truncation?: TurnOptions["truncation"];
   tools?: ToolUse | null;
   sharedBy?: string | null;
+  chargedTo?: TurnOptions["chargedTo"];
 }
 
 /** A turn's options, all filled in. Fails with `model_not_found`. */
 export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
   const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities, format, tools = null } = rest;
-  const { background = false, store = true, truncation = "disabled", sharedBy = null } = rest;
+  const { background = false, store = true, truncation = "disabled", sharedBy = null, chargedTo = null } = rest;
   const most = mostReplyTokens(topLogProbabilities);
   if ((limit ?? 0) > most) {
     const why = topLogProbabilities === null ? "" : " with log-probabilities";
@@ -104,6 +105,7 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     truncation,
     tools,
     sharedBy,
+    chargedTo,
   };
 }
 

@@ -234,6 +234,7 @@ describe("a turn's options", () => {
       truncation: "disabled",
       tools: null,
       sharedBy: null,
+      chargedTo: null,
     });
   });
 

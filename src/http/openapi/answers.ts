@@ -260,6 +260,54 @@ export const inputTokens = z.object({ object: z.literal("response.input_tokens")
 export const tokens = z.object({ count, max_model_len: z.null(), tokens: z.array(count) });
 export const text = z.object({ prompt: z.string(), text: z.string() });
 
+const limits = z.object({
+  requests_per_minute: count.nullable(),
+  tokens_per_minute: count.nullable().describe("Tokens that run through the model: restored ones are not counted"),
+  concurrency: count.nullable().describe("Replies in the making at once"),
+});
+export const tenant = named(
+  "Tenant",
+  z.object({ id: z.string(), object: z.literal("tenant"), created_at: seconds, name: z.string(), limits }),
+);
+export const tenants = listOf(tenant);
+export const deletedTenant = z.object({
+  id: z.string(),
+  object: z.literal("tenant.deleted"),
+  deleted: z.literal(true),
+});
+const keyFields = z.object({
+  id: z.string(),
+  object: z.literal("api_key"),
+  name: z.string(),
+  scopes: z.array(z.enum(["read", "write"])).describe("GET needs read, everything else write"),
+  limits: limits.describe("Beside those of the tenant, which all of its keys share"),
+  created_at: seconds,
+  expires_at: seconds.nullable(),
+  revoked_at: seconds.nullable(),
+  last_used_at: seconds.nullable().describe("To the minute"),
+  previous_secret_until: seconds.nullable().describe("Until then the secret before the last rotation is good as well"),
+});
+export const apiKey = named("ApiKey", keyFields);
+export const newApiKey = named(
+  "NewApiKey",
+  keyFields.extend({ secret: z.string().describe("The key itself, which is never shown again") }),
+);
+export const apiKeys = listOf(apiKey);
+export const usage = z.object({
+  object: z.literal("list"),
+  data: z.array(
+    z.object({
+      object: z.literal("usage"),
+      day: z.string().describe("UTC"),
+      key: z.string(),
+      requests: count.describe("Those that ran tokens"),
+      prompt_tokens: count,
+      cached_tokens: count.describe("Of the prompt, restored and not computed"),
+      completion_tokens: count,
+    }),
+  ),
+});
+
 export const health = z.object({ status: z.literal("ok") });
 
 /** A schema that the document keeps under a name. */
