@@ -187,6 +187,7 @@ export class Tenant extends DurableObject<object> {
   }
 
   #keep(key: StoredKey): void {
+    for (const [hash, { key: known }] of this.#byHash) if (known === key.key) this.#byHash.delete(hash);
     this.#keys.set(key.key, key);
     if (key.previousHash !== null) this.#byHash.set(key.previousHash, key);
     this.#byHash.set(key.hash, key);
