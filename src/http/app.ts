@@ -9,6 +9,7 @@ import { GriffinError } from "../errors.ts";
 import { chatCompletions } from "./chat-completions.ts";
 import { completions } from "./completions.ts";
 import type { AppEnv } from "./context.ts";
+import { conversationEvents } from "./conversation-events.ts";
 import { conversations } from "./conversations.ts";
 import { errorResponse, loggableError, requestError } from "./errors.ts";
 import { health } from "./health.ts";
@@ -63,7 +64,18 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
   });
   app.use("/v1/*", (context, next) => (isStateFile(context.req) ? next() : limitBody(context, next)));
 
-  const api = [chatCompletions, completions, inputTokens, responses, conversations, items, states, tokens, models];
+  const api = [
+    chatCompletions,
+    completions,
+    inputTokens,
+    responses,
+    conversations,
+    conversationEvents,
+    items,
+    states,
+    tokens,
+    models,
+  ];
   for (const routes of [...api, health, metrics, openApi, transparency]) app.route("/", routes);
   refuseOtherMethods(app);
 
