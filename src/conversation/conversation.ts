@@ -129,7 +129,7 @@ export class Conversation extends DurableObject<Env> {
     return store.runningTurn(branch) ?? replies.at(-1) ?? null;
   }
 
-  /** Deletes the text of an item, here and in every fork that has it, with all states that had read it. */
+  /** Deletes the text of an item, here and in every fork that shares it, with all states that had read it. */
   removeItem(branch: number, turn: number, item: number): ConversationView {
     const store = this.#known();
     this.turnOn(branch, turn);
