@@ -132,7 +132,15 @@ export class Conversation extends DurableObject<Env> {
     return this.#store !== undefined && hasTexts(this.#store, turn, messages);
   }
 
-  /** Deletes the text of an item, here and in every fork that has it, with all states that had read it. */
+  /** The turn that runs on a branch, or else the last one that replied; null where there is none. */
+  latestReply(branch: number): number | null {
+    const store = this.#known();
+    const head = branchHead(store, branch);
+    const replies = head === null ? [] : store.keptPath(head).filter((turn) => store.step(turn)?.kind === "reply");
+    return store.runningTurn(branch) ?? replies.at(-1) ?? null;
+  }
+
+  /** Deletes the text of an item, here and in every fork that shares it, with all states that had read it. */
   removeItem(branch: number, turn: number, item: number): ConversationView {
     const store = this.#known();
     this.turnOn(branch, turn);

@@ -38,9 +38,8 @@ export async function sharedStart(
   const { model, sharedBy } = options;
   if (sharedBy === null || tokenizer === null || chat === null) return null;
   if (instance.stateLayout.totalBytes > mostStateBytes) return null;
-  const tokens = renderSystemPrefix(messages, tokenizer, chat);
-  const isPrefix = tokens.length < prompt.length && tokens.every((token, i) => prompt[i] === token);
-  if (tokens.length < leastSharedTokens || !isPrefix) return null;
+  const tokens = renderSystemPrefix(messages, prompt, tokenizer, chat);
+  if (tokens.length < leastSharedTokens) return null;
   try {
     const stub = CONVERSATIONS.get(CONVERSATIONS.idFromName(sharedBy));
     const { position, data, isNew } = await stub.sharedStart(model, tokens, options);

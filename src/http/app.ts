@@ -11,6 +11,7 @@ import { admin } from "./admin.ts";
 import { chatCompletions } from "./chat-completions.ts";
 import { completions } from "./completions.ts";
 import type { AppEnv } from "./context.ts";
+import { conversationEvents } from "./conversation-events.ts";
 import { conversations } from "./conversations.ts";
 import { errorResponse, loggableError, requestError } from "./errors.ts";
 import { health } from "./health.ts";
@@ -84,6 +85,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     inputTokens,
     responses,
     conversations,
+    conversationEvents,
     items,
     states,
     tokens,

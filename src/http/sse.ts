@@ -11,7 +11,8 @@ export const sseHeaders = {
 /** What OpenAI's streams end with. */
 export const doneMessage = "data: [DONE]\n\n";
 
-/** One message. */
-export function encodeMessage(data: unknown, event?: string): string {
-  return `${event === undefined ? "" : `event: ${event}\n`}data: ${JSON.stringify(data)}\n\n`;
+/** One message. A reader that comes back says the `id` it saw last. */
+export function encodeMessage(data: unknown, event?: string, id?: string): string {
+  const name = event === undefined ? "" : `event: ${event}\n`;
+  return `${id === undefined ? "" : `id: ${id}\n`}${name}data: ${JSON.stringify(data)}\n\n`;
 }

@@ -42,15 +42,20 @@ export function renderPrompt(
 }
 
 /**
- * Ids that chats with the same system texts begin with, up to the first user's own text; none where no such texts come
- * first. The text that follows may melt into the last of them: whoever uses them compares.
+ * Ids that all chats with these system texts begin with, up to the first user's own text; none where no such texts come
+ * first, or where that text melts into the last of them, so that `prompt`, the chat's own ids, does not begin so.
  */
-export function renderSystemPrefix(messages: readonly ChatMessage[], tokenizer: Tokenizer, chat: ChatTokens): number[] {
+export function renderSystemPrefix(
+  messages: readonly ChatMessage[],
+  prompt: readonly number[],
+  tokenizer: Tokenizer,
+  chat: ChatTokens,
+): number[] {
   const texts = leadingSystemTexts(messages);
   if (texts.length === 0 || messages[texts.length]?.role !== "user") return [];
-  const text = [...texts, ""].join("\n\n");
   const opening = [chat.startOfTurnTokenId, ...tokenizer.encodeText("user"), ...tokenizer.encodeText("\n")];
-  return [chat.bosTokenId, ...opening, ...tokenizer.encodeText(text)];
+  const prefix = [chat.bosTokenId, ...opening, ...tokenizer.encodeText([...texts, ""].join("\n\n"))];
+  return prefix.length < prompt.length && prefix.every((token, i) => prompt[i] === token) ? prefix : [];
 }
 
 /** The system texts that a chat begins with. */

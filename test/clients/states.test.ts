@@ -29,7 +29,7 @@ it("a state goes on on another server as it would have here, in another conversa
   const answer = await fetch(stateUrl(0, from));
   expect(answer.headers.get("content-type")).toBe("application/octet-stream");
   expect(answer.headers.get("content-disposition")).toBe(`attachment; filename="${from}.safetensors"`);
-  const file = await answer.arrayBuffer();
+  const file = new Uint8Array(await answer.arrayBuffer());
 
   const to = await chatOf(there);
   const imported = await put(1, to, file);
@@ -38,7 +38,7 @@ it("a state goes on on another server as it would have here, in another conversa
   expect(conversation).toMatchObject({ id: to, object: "conversation", head: expect.stringMatching(/^resp_/) });
   expect((await there!.responses.retrieve(conversation.head)).output).toEqual([]);
   expect((await there!.conversations.items.list(to)).data).toEqual([]);
-  expect(await (await fetch(stateUrl(1, to))).arrayBuffer()).toEqual(file);
+  expect(new Uint8Array(await (await fetch(stateUrl(1, to))).arrayBuffer())).toEqual(file);
 
   const expected = await here!.responses.create({ ...greedy, conversation: from, input: whoAmI });
   const got = await there!.responses.create({ ...greedy, conversation: to, input: whoAmI });

@@ -2,7 +2,7 @@
 import * as fc from "fast-check";
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { type ChatMessage, renderPrompt } from "../../src/model/chat-template.ts";
+import { type ChatMessage, renderPrompt, renderSystemPrefix } from "../../src/model/chat-template.ts";
 import { Tokenizer } from "../../src/model/tokenizer.ts";
 import { gemmaTokenizer } from "./gemma-tokenizer.ts";
 
@@ -19,6 +19,38 @@ const [bos, start, end, newline] = [2, 4, 5, 6];
 const text = (content: string) => pocket.encodeText(content);
 const render = (messages: ChatMessage[]) => renderPrompt(messages, pocket, chat);
 const next = (last: number | null, content: string) => renderPrompt([{ role: "user", content }], pocket, chat, last);
+
+describe("renderSystemPrefix", () => {
+  const prefixOf = (messages: ChatMessage[], tokenizer: Tokenizer) => {
+    const prompt = renderPrompt(messages, tokenizer, tokensOf(tokenizer));
+    return { prompt, prefix: renderSystemPrefix(messages, prompt, tokenizer, tokensOf(tokenizer)) };
+  };
+  const system = { role: "system", content: "hello" } as const;
+  const brief = { role: "developer", content: "world" } as const;
+  const user = (content: string) => ({ role: "user", content }) as const;
+
+  it("is what prompts with the same system texts begin with, and ends before the user's text", () => {
+    for (const tokenizer of [pocket, gemma]) {
+      for (const texts of [[system], [system, brief]]) {
+        const { prompt, prefix } = prefixOf([...texts, user("hello")], tokenizer);
+        expect(prompt.slice(0, prefix.length)).toEqual(prefix);
+        expect(prefixOf([...texts, user("world")], tokenizer).prefix).toEqual(prefix);
+        const rest = prompt.slice(prefix.length, prompt.indexOf(tokensOf(tokenizer).endOfTurnTokenId));
+        expect(rest).toEqual(tokenizer.encodeText("hello"));
+      }
+    }
+  });
+
+  it("is none where the user's text melts into it, and where no system text comes before a user's", () => {
+    const none: [ChatMessage[], Tokenizer][] = [
+      [[system, user("\nhello")], gemma],
+      [[user("hello")], pocket],
+      [[system], pocket],
+      [[system, { role: "model", content: "hello" }, user("world")], pocket],
+    ];
+    for (const [messages, tokenizer] of none) expect(prefixOf(messages, tokenizer).prefix).toEqual([]);
+  });
+});
 
 describe("renderPrompt", () => {
   it("puts control tokens in by id, bos once, and opens the model's turn", () => {

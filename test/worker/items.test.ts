@@ -75,8 +75,11 @@ describe("items that were put into a conversation", () => {
     await stub.create({});
     expect(await refusal("only items", (object) => object.begin(say("", { messages: [] })))).toBe("invalid_argument");
     await stub.append(0, itemsOf(ada));
+    const { head } = await stub.branch(0);
+    const after = await turn(stub, say("", { messages: [], place: { kind: "after", turn: head } }));
     const reply = await turn(stub, say("", { messages: [] }));
     expect(reply.text).toContain("Ada");
+    expect(after.text).toBe(reply.text);
     expect(await refusal("only items", (object) => object.begin(say("", { messages: [] })))).toBe("invalid_argument");
   });
 
@@ -121,6 +124,9 @@ describe("an item that is deleted", () => {
     await inStorage("forgets", ({ sql }) => {
       expect(sql.exec("SELECT turn FROM snapshots").toArray()).toEqual([]);
       expect(sql.exec("SELECT page FROM pages").toArray()).toEqual([]);
+      // Tokens are a text too: none of what was read is left, a checksum of nothing at most.
+      const read = sql.exec<{ bytes: number }>("SELECT max(length(prompt_tokens)) AS bytes FROM turns").one();
+      expect(read.bytes).toBe(4);
     });
     const next = await turn(stub, say(whoAmI));
     expect(next).toMatchObject({ state: "recomputed", status: "completed" });
@@ -134,7 +140,7 @@ describe("an item that is deleted", () => {
     const texts = path.turns.flatMap((each) => [...each.messages, { role: "assistant" as const, content: each.text }]);
     const cold = stubOf("cold");
     await cold.create({});
-    expect((await turn(cold, say("", { messages: texts.slice(0, -1) }))).text).toBe(next.text);
+    expect(said(await turn(cold, say("", { messages: texts.slice(0, -1) })))).toEqual(said(next));
     // What had read it is gone from the fork as well, and what comes after is restored again.
     const forked = await turn(stub, say(whoAmI, { place: { kind: "branch", branch: fork.branch } }));
     expect(forked).toMatchObject({ state: "recomputed", text: next.text });

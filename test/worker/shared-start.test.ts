@@ -26,11 +26,13 @@ const ask = (name: string, messages: ChatMessage[], { sharedBy, place = { kind: 
   turn(stubOf(name), say("", { messages, place, options: { ...options, sharedBy } }));
 
 const result = ({ text, usage, status }: TurnView) => ({ text, status, promptTokens: usage?.promptTokens });
+/** All bytes of the states that an object keeps. */
 const bodiesOf = (name: string) =>
-  inStorage(name, ({ sql }) => [
-    sql.exec("SELECT bytes FROM parts WHERE kind = 'snapshot'").toArray(),
-    sql.exec("SELECT bytes FROM pages").toArray(),
-  ]);
+  inStorage(name, ({ sql }) => {
+    const parts = sql.exec<{ bytes: ArrayBuffer }>("SELECT bytes FROM parts WHERE kind = 'snapshot'").toArray();
+    const pages = sql.exec<{ bytes: ArrayBuffer }>("SELECT bytes FROM pages ORDER BY page").toArray();
+    return [...parts, ...pages].map(({ bytes }) => new Uint8Array(bytes));
+  });
 
 describe("system texts that chats begin with", () => {
   it("are computed once and then shared, with the same replies and states, bit for bit", async () => {
@@ -78,10 +80,16 @@ describe("system texts that chats begin with", () => {
     expect((await ask("short", [short, user("Hi.")], { sharedBy: "for short" })).state).toBe("cold");
     expect(await inStorage("for short", ({ sql }) => sql.exec("SELECT name FROM sqlite_master").toArray())).toEqual([]);
     await ask("one", [system, user("Hi.")], { sharedBy: "for one" });
-    const other = { ...system, content: `${system.content} And smile.` };
-    const cold = await ask("other alone", [other, user("Hi.")], { sharedBy: null });
-    // An object by the wrong name changes nothing: it compares tokens.
-    expect(result(await ask("other", [other, user("Hi.")], { sharedBy: "for one" }))).toEqual(result(cold));
+    // An object by the wrong name changes nothing: it compares tokens. The last one has as many as the first text.
+    for (const content of [`${system.content} And smile.`, system.content.replaceAll("kind", "good")]) {
+      const other = [{ ...system, content }, user("Tell me a story about a fox.")];
+      const cold = await ask(`other alone ${content}`, other, { sharedBy: null });
+      await ask(`other ${content}`, other, { sharedBy: "for one" });
+      const shared = await ask(`another ${content}`, other, { sharedBy: "for one" });
+      expect(result(shared)).toEqual(result(cold));
+      expect(await bodiesOf(`another ${content}`)).toEqual(await bodiesOf(`other alone ${content}`));
+      expect(shared.state).toBe("shared");
+    }
   });
 
   it("are forgotten a day after they were last used", async () => {

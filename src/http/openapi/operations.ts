@@ -10,6 +10,7 @@ import {
 } from "../admin.ts";
 import { chatRequest } from "../chat-completions.ts";
 import { completionRequest } from "../completions.ts";
+import { eventsQuery } from "../conversation-events.ts";
 import { createRequest, forkRequest, updateRequest } from "../conversations.ts";
 import { appendRequest, listQuery } from "../items.ts";
 import { responseRequest, retrieveQuery } from "../responses.ts";
@@ -161,8 +162,19 @@ export const operations: readonly Operation[] = [
     tag: "Conversations",
     summary: "Delete an item",
     description:
-      "Its text goes from this conversation and every fork that has it, with all states that had read it: the next response is computed again from the texts that are left, and says `recomputed`.",
+      "Its text goes from this conversation and every fork that shares it, with all states that had read it: the next response is computed again from the texts that are left, and says `recomputed`. A fork that was made in the middle of a request has a copy of what came before.",
     answer: answers.conversation,
+  },
+  {
+    method: "get",
+    path: "/v1/conversations/{id}/events",
+    tag: "Conversations",
+    summary: "Follow the response that runs, or read the last one again",
+    description:
+      "The events of the Responses API as server-sent events with ids, for `EventSource`. `Last-Event-ID` gets what comes after that event: whoever lost the connection misses nothing. 204 behind the end of the last response.",
+    query: eventsQuery,
+    headers: { "Last-Event-ID": "The id of the last event that is known" },
+    answer: "text/event-stream",
   },
   {
     method: "post",
