@@ -14,6 +14,7 @@ import {
   mapOf,
   objectOf,
   quoted,
+  shared,
   stringCharacter,
   stringOf,
 } from "./json-text.ts";
@@ -21,6 +22,7 @@ import { integerWithin, numberWithin } from "./number-range.ts";
 import { regex } from "./regex.ts";
 import { areApart } from "./schema-overlap.ts";
 import {
+  annotations,
   array,
   count,
   isObject,
@@ -35,7 +37,7 @@ import {
 import { formatPatterns } from "./string-formats.ts";
 
 /** Schemas within schemas. */
-const mostDepth = 32;
+const mostDepth = 100;
 const mostAlternatives = 500;
 /** Schemas looked at, references counted as often as they are followed. */
 const mostSchemas = 5_000;
@@ -48,6 +50,8 @@ export function jsonSchema(schema: unknown): Expression {
 class Converter {
   readonly #root: unknown;
   readonly #rules = new Map<string, Expression>();
+  /** Strings and numbers that are alike are there once. */
+  readonly #leaves = new Map<string, Expression>();
   #schemas = 0;
 
   constructor(root: unknown) {
@@ -153,9 +157,19 @@ class Converter {
     }
     if (type === "null") return exactly(null);
     if (type === "boolean") return anyBoolean;
-    if (type === "string") return stringSchema(schema, at);
-    if (type === "integer" || type === "number") return numberSchema(type, schema, at);
+    if (type === "string") return this.#leaf(type, schema, () => stringSchema(schema, at));
+    if (type === "integer" || type === "number") {
+      return this.#leaf(type, schema, () => numberSchema(type, schema, at));
+    }
     return type === "array" ? this.#array(schema, at, depth) : this.#object(schema, at, depth);
+  }
+
+  #leaf(type: SchemaType, schema: SchemaObject, make: () => Expression): Expression {
+    const told = Object.entries(schema).filter(([keyword]) => !annotations.has(keyword));
+    const key = JSON.stringify([type, told]);
+    const leaf = this.#leaves.get(key) ?? shared(make());
+    this.#leaves.set(key, leaf);
+    return leaf;
   }
 
   #array(schema: SchemaObject, at: string, depth: number): Expression {
@@ -184,6 +198,9 @@ class Converter {
     const min = count(schema["minProperties"], `${at}/minProperties`) ?? 0;
     const max = count(schema["maxProperties"], `${at}/maxProperties`) ?? Infinity;
     const names = Object.keys(properties);
+    if (names.length > mostAlternatives) {
+      throw unsupported(`${at}/properties`, `more than ${mostAlternatives} properties`);
+    }
     // Where properties have names, none but these are written, also if there are none.
     const isClosed = schema["properties"] !== undefined && schema["additionalProperties"] === undefined;
     if (names.length === 0 && required.size === 0) {
