@@ -40,6 +40,20 @@ export class Automaton {
     return known === unknown ? this.#step(set, byte) : known;
   }
 
+  /** The one byte that the text can go on with; null where there are more, or it may end. */
+  onlyByte(set: number): number | null {
+    if (this.mayEnd(set)) return null;
+    let only: number | null = null;
+    for (const place of this.#sets[set]?.places ?? []) {
+      const [state] = this.#places.at(place);
+      for (const { low, high } of this.#network.states[state]?.bytes ?? []) {
+        if (low !== high || (only !== null && only !== low)) return null;
+        only = low;
+      }
+    }
+    return only;
+  }
+
   /** Whether the text may end here. */
   mayEnd(set: number): boolean {
     return this.#sets[set]?.isEnd ?? false;
