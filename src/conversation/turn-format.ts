@@ -1,5 +1,6 @@
 // What the reply of a turn is held to, and what the model is told of tools, as the engine and the template take it.
-import { checkFormat, type Format } from "../engine/constraints/constraint.ts";
+import { checkFormat, mostFormatCharacters, type Format } from "../engine/constraints/constraint.ts";
+import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import { toolsText } from "../model/tool-text.ts";
 import type { ToolUse, TurnOptions } from "./protocol.ts";
@@ -28,6 +29,10 @@ export function checkFormats(options: TurnOptions): void {
   if (format !== null) blamed("format", () => checkFormat(format));
   for (const [index, { parameters }] of (tools?.list ?? []).entries()) {
     blamed(`tools[${index}]`, () => checkFormat({ type: "json_schema", schema: parameters }));
+  }
+  if (tools !== null && toolsText(tools.list).length > mostFormatCharacters) {
+    const message = `All tools together have at most ${mostFormatCharacters} characters.`;
+    throw new GriffinError("unsupported", message, { cause: { param: "tools" } });
   }
   const whole = formatOf(options);
   if (tools !== null && whole !== undefined) blamed("tools", () => checkFormat(whole));

@@ -7,7 +7,6 @@ import {
   anyBoolean,
   anyInteger,
   anyNumber,
-  anyObject,
   anyValue,
   arrayOf,
   exactly,
@@ -172,6 +171,19 @@ class Converter {
     return leaf;
   }
 
+  /** The keys of an object whose properties have no names. */
+  #key(schema: unknown, at: string, depth: number): Expression {
+    if (schema === undefined || schema === true) return stringOf(0, Infinity);
+    if (!isObject(schema) || ["$ref", "anyOf", "oneOf", "allOf", "const"].some((keyword) => keyword in schema)) {
+      throw unsupported(at, "anything but a schema of strings");
+    }
+    const { type = "string", enum: listed } = schema;
+    const isStrings =
+      listed === undefined || (Array.isArray(listed) && listed.every((name) => typeof name === "string"));
+    if (type !== "string" || !isStrings) throw unsupported(at, "anything but a schema of strings");
+    return this.convert({ ...schema, type }, at, depth + 1, new Set());
+  }
+
   #array(schema: SchemaObject, at: string, depth: number): Expression {
     const convert = (part: unknown, where: string) => this.convert(part, `${at}/${where}`, depth + 1, new Set());
     const min = count(schema["minItems"], `${at}/minItems`) ?? 0;
@@ -208,8 +220,11 @@ class Converter {
       // The same key may come twice, and counts once.
       if (min > 1) throw unsupported(`${at}/minProperties`, "more than one of properties without names");
       if (others === false) return min > 0 ? nothing : objectOf([]);
-      if (others === true && min === 0 && max === Infinity) return anyObject;
-      return mapOf(stringOf(0, Infinity), convert(others, "additionalProperties"), min, max);
+      const key = this.#key(schema["propertyNames"], `${at}/propertyNames`, depth);
+      return mapOf(key, convert(others, "additionalProperties"), min, max);
+    }
+    if (![...names, ...required].every((name) => mayBeName(name, schema["propertyNames"]))) {
+      throw unsupported(`${at}/propertyNames`, "anything but a list of the names that there are");
     }
     const unnamed = [...required].filter((name) => !Object.hasOwn(properties, name));
     if (min > required.size) throw unsupported(`${at}/minProperties`, "more than are required");
@@ -227,6 +242,15 @@ class Converter {
       })),
     ]);
   }
+}
+
+/** Whether a name is seen to be allowed: where any is, or it is in a list. */
+function mayBeName(name: string, schema: unknown): boolean {
+  if (schema === undefined || schema === true) return true;
+  if (!isObject(schema)) return false;
+  const { type = "string", enum: listed, ...rest } = schema;
+  const isPlain = type === "string" && Object.keys(rest).every((keyword) => annotations.has(keyword));
+  return isPlain && (listed === undefined || (Array.isArray(listed) && listed.includes(name)));
 }
 
 function stringSchema(schema: SchemaObject, at: string): Expression {

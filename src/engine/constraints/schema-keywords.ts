@@ -58,7 +58,7 @@ const ofType: Partial<Record<SchemaType, readonly string[]>> = {
 
 /** Of these the ones that are not held to; false asks for nothing. */
 export const unsupportedKeywords: Partial<Record<SchemaType, readonly string[]>> = {
-  object: ["patternProperties", "propertyNames", "dependentRequired", "dependentSchemas", "dependencies"],
+  object: ["patternProperties", "dependentRequired", "dependentSchemas", "dependencies"],
   array: ["uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems"],
 };
 
