@@ -45,6 +45,11 @@ export function checkFormat(format: Format): void {
   void new Automaton(compileFormat(format));
 }
 
+/** The same of a schema, as JSON text, but for how large it becomes: cheap. */
+export function checkSchema(schema: string): void {
+  void jsonSchema(JSON.parse(schema));
+}
+
 /** The format as an expression. */
 function expressionOf(format: Format): Expression {
   if (JSON.stringify(format).length > mostFormatCharacters) {

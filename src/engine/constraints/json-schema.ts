@@ -39,7 +39,7 @@ import { formatPatterns } from "./string-formats.ts";
 const mostDepth = 100;
 const mostAlternatives = 500;
 /** Schemas looked at, references counted as often as they are followed. */
-const mostSchemas = 5_000;
+const mostSchemas = 2_000;
 
 /** Texts that validate against a schema. Throws `invalid_argument` and `unsupported`, naming the place. */
 export function jsonSchema(schema: unknown): Expression {
