@@ -1,5 +1,6 @@
 // What the reply of a turn is held to, and what the model is told of tools, as the engine and the template take it.
-import { checkFormat, type Format } from "../engine/constraints/constraint.ts";
+import { checkFormat, checkSchema, mostFormatCharacters, type Format } from "../engine/constraints/constraint.ts";
+import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import { toolsText } from "../model/tool-text.ts";
 import type { ToolUse, TurnOptions } from "./protocol.ts";
@@ -20,17 +21,22 @@ export function formatOf({ format, tools }: TurnOptions): Format | undefined {
 }
 
 /**
- * Throws `invalid_argument` or `unsupported` where a reply cannot be held to what is asked for, blaming `format` or the
- * tool at fault, `tools[0]`.
+ * Throws `invalid_argument` or `unsupported` where a reply cannot be held to what is asked for, blaming `format`, `tools`,
+ * or the tool at fault, `tools[0]`.
  */
 export function checkFormats(options: TurnOptions): void {
   const { format, tools } = options;
   if (format !== null) blamed("format", () => checkFormat(format));
-  for (const [index, { parameters }] of (tools?.list ?? []).entries()) {
-    blamed(`tools[${index}]`, () => checkFormat({ type: "json_schema", schema: parameters }));
+  if (tools === null) return;
+  blamed("tools", () => {
+    if (toolsText(tools.list).length <= mostFormatCharacters) return;
+    throw new GriffinError("unsupported", `All tools together have at most ${mostFormatCharacters} characters.`);
+  });
+  for (const [index, { parameters }] of tools.list.entries()) {
+    blamed(`tools[${index}]`, () => checkSchema(parameters));
   }
   const whole = formatOf(options);
-  if (tools !== null && whole !== undefined) blamed("tools", () => checkFormat(whole));
+  if (whole !== undefined) blamed("tools", () => checkFormat(whole));
 }
 
 /** Tools that the model is told of only where it has not just been told of the same. */

@@ -17,7 +17,7 @@ const givenSchema = written(
 
 const named = {
   name: z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, "expected 1 to 64 letters, digits, underscores and dashes"),
-  description: z.string().nullish(),
+  description: z.string().max(10_000).nullish(),
   strict: z.boolean().nullish(),
 };
 const plain = [z.object({ type: z.literal("text") }), z.object({ type: z.literal("json_object") })] as const;

@@ -30,6 +30,8 @@ export type Format =
 /** Together in one request, as JSON text. */
 export const mostFormatCharacters = 65_536;
 const mostChoices = 1_000;
+/** Of text that must come, so many bytes are looked at: hardly a token has more. */
+const mostCertainBytes = 32;
 /** A mask has a bit for each token. */
 const mostMasks = 64;
 
@@ -41,6 +43,11 @@ export function compileFormat(format: Format): Network {
 /** Throws `invalid_argument` and `unsupported` where a reply cannot be held to a format. */
 export function checkFormat(format: Format): void {
   void new Automaton(compileFormat(format));
+}
+
+/** The same of a schema, as JSON text, but for how large it becomes: cheap. */
+export function checkSchema(schema: string): void {
+  void jsonSchema(JSON.parse(schema));
 }
 
 /** The format as an expression. */
@@ -116,6 +123,18 @@ export class Constraint {
     return !this.#automaton.mayGoOn(this.#at);
   }
 
+  /** How many bytes there is no choice of. */
+  #certainBytes(set: number): number {
+    let at = set;
+    for (let count = 0; count < mostCertainBytes; count++) {
+      const byte = this.#automaton.onlyByte(at);
+      if (byte === null) return count;
+      at = this.#automaton.next(at, byte);
+    }
+    return mostCertainBytes;
+  }
+
+  /** Where only one text can follow, it comes in its longest tokens: the fewest, and those that models are used to. */
   #maskAt(set: number): Uint32Array {
     const mask = new Uint32Array(this.#words);
     const allow = (token: number) => {
@@ -123,6 +142,8 @@ export class Constraint {
     };
     if (this.#automaton.mayEnd(set)) for (const token of this.#stopTokens) allow(token);
     const { tokens, bytes, offsets, shared } = this.#table;
+    const certain = this.#certainBytes(set);
+    let longest = 0;
     // Sets after each byte of the token looked at: those of the bytes it shares with the one before are known.
     const path = [set];
     for (let index = 0; index < tokens.length;) {
@@ -135,7 +156,16 @@ export class Constraint {
         if (at !== dead) path[++depth] = at;
       }
       const token = tokens[index] ?? 0;
-      if (at !== dead && !this.#stopTokens.includes(token)) allow(token);
+      const length = end - begin;
+      if (
+        at !== dead &&
+        !this.#stopTokens.includes(token) &&
+        (certain === 0 || (length > longest && length <= certain))
+      ) {
+        if (certain > 0) mask.fill(0);
+        longest = length;
+        allow(token);
+      }
       index++;
       // What begins with the byte that did not fit does not fit either.
       if (at === dead) while (index < tokens.length && (shared[index] ?? 0) > depth) index++;

@@ -7,13 +7,13 @@ import {
   anyBoolean,
   anyInteger,
   anyNumber,
-  anyObject,
   anyValue,
   arrayOf,
   exactly,
   mapOf,
   objectOf,
   quoted,
+  shared,
   stringCharacter,
   stringOf,
 } from "./json-text.ts";
@@ -21,6 +21,7 @@ import { integerWithin, numberWithin } from "./number-range.ts";
 import { regex } from "./regex.ts";
 import { areApart } from "./schema-overlap.ts";
 import {
+  annotations,
   array,
   count,
   isObject,
@@ -35,10 +36,10 @@ import {
 import { formatPatterns } from "./string-formats.ts";
 
 /** Schemas within schemas. */
-const mostDepth = 32;
+const mostDepth = 100;
 const mostAlternatives = 500;
 /** Schemas looked at, references counted as often as they are followed. */
-const mostSchemas = 5_000;
+const mostSchemas = 2_000;
 
 /** Texts that validate against a schema. Throws `invalid_argument` and `unsupported`, naming the place. */
 export function jsonSchema(schema: unknown): Expression {
@@ -48,6 +49,8 @@ export function jsonSchema(schema: unknown): Expression {
 class Converter {
   readonly #root: unknown;
   readonly #rules = new Map<string, Expression>();
+  /** Strings and numbers that are alike are there once. */
+  readonly #leaves = new Map<string, Expression>();
   #schemas = 0;
 
   constructor(root: unknown) {
@@ -153,9 +156,32 @@ class Converter {
     }
     if (type === "null") return exactly(null);
     if (type === "boolean") return anyBoolean;
-    if (type === "string") return stringSchema(schema, at);
-    if (type === "integer" || type === "number") return numberSchema(type, schema, at);
+    if (type === "string") return this.#leaf(type, schema, () => stringSchema(schema, at));
+    if (type === "integer" || type === "number") {
+      return this.#leaf(type, schema, () => numberSchema(type, schema, at));
+    }
     return type === "array" ? this.#array(schema, at, depth) : this.#object(schema, at, depth);
+  }
+
+  #leaf(type: SchemaType, schema: SchemaObject, make: () => Expression): Expression {
+    const told = Object.entries(schema).filter(([keyword]) => !annotations.has(keyword));
+    const key = JSON.stringify([type, told]);
+    const leaf = this.#leaves.get(key) ?? shared(make());
+    this.#leaves.set(key, leaf);
+    return leaf;
+  }
+
+  /** The keys of an object whose properties have no names. */
+  #key(schema: unknown, at: string, depth: number): Expression {
+    if (schema === undefined || schema === true) return stringOf(0, Infinity);
+    if (!isObject(schema) || ["$ref", "anyOf", "oneOf", "allOf", "const"].some((keyword) => keyword in schema)) {
+      throw unsupported(at, "anything but a schema of strings");
+    }
+    const { type = "string", enum: listed } = schema;
+    const isStrings =
+      listed === undefined || (Array.isArray(listed) && listed.every((name) => typeof name === "string"));
+    if (type !== "string" || !isStrings) throw unsupported(at, "anything but a schema of strings");
+    return this.convert({ ...schema, type }, at, depth + 1, new Set());
   }
 
   #array(schema: SchemaObject, at: string, depth: number): Expression {
@@ -184,6 +210,9 @@ class Converter {
     const min = count(schema["minProperties"], `${at}/minProperties`) ?? 0;
     const max = count(schema["maxProperties"], `${at}/maxProperties`) ?? Infinity;
     const names = Object.keys(properties);
+    if (names.length > mostAlternatives) {
+      throw unsupported(`${at}/properties`, `more than ${mostAlternatives} properties`);
+    }
     // Where properties have names, none but these are written, also if there are none.
     const isClosed = schema["properties"] !== undefined && schema["additionalProperties"] === undefined;
     if (names.length === 0 && required.size === 0) {
@@ -191,8 +220,11 @@ class Converter {
       // The same key may come twice, and counts once.
       if (min > 1) throw unsupported(`${at}/minProperties`, "more than one of properties without names");
       if (others === false) return min > 0 ? nothing : objectOf([]);
-      if (others === true && min === 0 && max === Infinity) return anyObject;
-      return mapOf(stringOf(0, Infinity), convert(others, "additionalProperties"), min, max);
+      const key = this.#key(schema["propertyNames"], `${at}/propertyNames`, depth);
+      return mapOf(key, convert(others, "additionalProperties"), min, max);
+    }
+    if (![...names, ...required].every((name) => mayBeName(name, schema["propertyNames"]))) {
+      throw unsupported(`${at}/propertyNames`, "anything but a list of the names that there are");
     }
     const unnamed = [...required].filter((name) => !Object.hasOwn(properties, name));
     if (min > required.size) throw unsupported(`${at}/minProperties`, "more than are required");
@@ -210,6 +242,15 @@ class Converter {
       })),
     ]);
   }
+}
+
+/** Whether a name is seen to be allowed: where any is, or it is in a list. */
+function mayBeName(name: string, schema: unknown): boolean {
+  if (schema === undefined || schema === true) return true;
+  if (!isObject(schema)) return false;
+  const { type = "string", enum: listed, ...rest } = schema;
+  const isPlain = type === "string" && Object.keys(rest).every((keyword) => annotations.has(keyword));
+  return isPlain && (listed === undefined || (Array.isArray(listed) && listed.includes(name)));
 }
 
 function stringSchema(schema: SchemaObject, at: string): Expression {

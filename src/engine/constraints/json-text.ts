@@ -4,32 +4,33 @@ import { anyCharacter, charSet, charsOf, inBoth, without, type CharSet } from ".
 import { character, choice, literal, optional, repeat, rule, sequence, type Expression } from "./expression.ts";
 
 const controls: CharSet = [[0, 0x1f]];
+/** What stands behind the backslash. */
 const shortEscapes: Readonly<Record<string, string>> = {
-  '"': '\\"',
-  "\\": "\\\\",
-  "\b": "\\b",
-  "\f": "\\f",
-  "\n": "\\n",
-  "\r": "\\r",
-  "\t": "\\t",
+  '"': '"',
+  "\\": "\\",
+  "\b": "b",
+  "\f": "f",
+  "\n": "n",
+  "\r": "r",
+  "\t": "t",
 };
 const escaped = charSet([...controls, ...charsOf('"\\')]);
 
 /** A character of the set inside a JSON string. */
 export function stringCharacter(set: CharSet): Expression {
-  const escapes = inBoth(set, escaped).flatMap(([low, high]) =>
-    Array.from({ length: high - low + 1 }, (_, index) => escapeOf(low + index)),
+  const chars = inBoth(set, escaped).flatMap(([low, high]) =>
+    Array.from({ length: high - low + 1 }, (_, index) => String.fromCodePoint(low + index)),
   );
-  return choice(character(without(set, escaped)), ...escapes);
+  const short = chars.flatMap((char) => shortEscapes[char] ?? []);
+  const long = chars.filter((char) => shortEscapes[char] === undefined).map((char) => literal(hexOf(char)));
+  const escapes = choice(...short.map(literal), sequence(literal("u00"), choice(...long)));
+  return choice(character(without(set, escaped)), sequence(literal("\\"), escapes));
 }
 
-function escapeOf(codePoint: number): Expression {
-  const short = shortEscapes[String.fromCodePoint(codePoint)];
-  return literal(short ?? `\\u${codePoint.toString(16).padStart(4, "0")}`);
-}
+const hexOf = (char: string) => (char.codePointAt(0) ?? 0).toString(16).padStart(2, "0");
 
 /** A rule of its own: what occurs in several places is there once. */
-function shared(body: Expression): Expression {
+export function shared(body: Expression): Expression {
   return { kind: "rule", rule: rule(body) };
 }
 

@@ -71,7 +71,8 @@ class Builder {
     if (kind === "byte") {
       this.#at(from).bytes.push({ low: expression.low, high: expression.high, to });
     } else if (kind === "choice") {
-      for (const part of expression.parts) this.#connect(part, this.#freeState(from), to);
+      // No part leads back to where it begins, so all may begin in one state.
+      for (const part of expression.parts) this.#connect(part, from, to);
     } else if (kind === "rule") {
       this.#call(this.#called(expression.rule, expression.rule.body), from, to);
     } else if (kind === "repeat") {
@@ -128,27 +129,40 @@ class Builder {
 
 /** Takes out every edge from which no end can be reached; false where nothing is left. */
 function prune({ start, states }: Network): boolean {
-  const isGood = new Uint8Array(states.length);
-  const good = (state: number) => isGood[state] === 1;
-  for (let changed = true; changed;) {
-    changed = false;
-    for (let index = states.length - 1; index >= 0; index--) {
-      const state = states[index];
-      if (state === undefined || good(index)) continue;
-      const reachesEnd =
-        state.isEnd ||
-        state.free.some(good) ||
-        state.bytes.some(({ to }) => good(to)) ||
-        state.calls.some((call) => good(call.start) && good(call.to));
-      if (!reachesEnd) continue;
-      isGood[index] = 1;
-      changed = true;
-    }
+  const good = new Set<number>();
+  const isGood = (state: number) => good.has(state);
+  const before = predecessors(states);
+  const open = [...states.keys()].filter((index) => states[index]?.isEnd);
+  for (let index = open.pop(); index !== undefined; index = open.pop()) {
+    const state = states[index];
+    if (state === undefined || isGood(index)) continue;
+    const reachesEnd =
+      state.isEnd ||
+      state.free.some(isGood) ||
+      state.bytes.some(({ to }) => isGood(to)) ||
+      state.calls.some((call) => isGood(call.start) && isGood(call.to));
+    if (!reachesEnd) continue;
+    good.add(index);
+    for (const one of before[index] ?? []) open.push(one);
   }
   for (const state of states) {
-    state.free = state.free.filter(good);
-    state.bytes = state.bytes.filter(({ to }) => good(to));
-    state.calls = state.calls.filter((call) => good(call.start) && good(call.to));
+    state.free = state.free.filter(isGood);
+    state.bytes = state.bytes.filter(({ to }) => isGood(to));
+    state.calls = state.calls.filter((call) => isGood(call.start) && isGood(call.to));
   }
-  return good(start);
+  return isGood(start);
+}
+
+/** Of every state those with an edge to it, or a call of it. */
+function predecessors(states: readonly NetworkState[]): number[][] {
+  const before: number[][] = states.map(() => []);
+  for (const [index, { bytes, free, calls }] of states.entries()) {
+    for (const { to } of bytes) before[to]?.push(index);
+    for (const to of free) before[to]?.push(index);
+    for (const { start, to } of calls) {
+      before[start]?.push(index);
+      before[to]?.push(index);
+    }
+  }
+  return before;
 }

@@ -6,7 +6,10 @@ export type SchemaObject = Readonly<Record<string, unknown>>;
 const types = ["null", "boolean", "integer", "number", "string", "array", "object"] as const;
 export type SchemaType = (typeof types)[number];
 
-/** Keywords that say nothing about which values fit. Names that begin with x- are too. */
+/**
+ * Keywords that say nothing about which values fit, OpenAPI's two among them: null need not be written where it may be,
+ * and a discriminator repeats what its schemas say. Names that begin with x- are too.
+ */
 export const annotations: ReadonlySet<string> = new Set([
   "$schema",
   "$id",
@@ -19,6 +22,8 @@ export const annotations: ReadonlySet<string> = new Set([
   "example",
   "examples",
   "deprecated",
+  "discriminator",
+  "nullable",
   "readOnly",
   "writeOnly",
   "contentEncoding",
@@ -58,7 +63,7 @@ const ofType: Partial<Record<SchemaType, readonly string[]>> = {
 
 /** Of these the ones that are not held to; false asks for nothing. */
 export const unsupportedKeywords: Partial<Record<SchemaType, readonly string[]>> = {
-  object: ["patternProperties", "propertyNames", "dependentRequired", "dependentSchemas", "dependencies"],
+  object: ["patternProperties", "dependentRequired", "dependentSchemas", "dependencies"],
   array: ["uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems"],
 };
 

@@ -28,21 +28,20 @@ export function tokenTable(tokenizer: Tokenizer): TokenTable {
 const mostShared = 255;
 
 function makeTable(tokenizer: Tokenizer): TokenTable {
-  const entries: { token: number; bytes: Uint8Array }[] = [];
-  for (let token = 0; token < tokenizer.size; token++) {
-    const bytes = tokenizer.bytesOf(token);
-    if (bytes !== undefined && bytes.length > 0) entries.push({ token, bytes });
-  }
-  entries.sort((a, b) => compare(a.bytes, b.bytes));
-  const offsets = new Int32Array(entries.length + 1);
-  for (const [index, { bytes }] of entries.entries()) offsets[index + 1] = (offsets[index] ?? 0) + bytes.length;
+  const none = new Uint8Array();
+  const bytesOf = (token: number | undefined) => (token === undefined ? none : (tokenizer.bytesOf(token) ?? none));
+  const all = Int32Array.from({ length: tokenizer.size }, (_, token) => token);
+  const tokens = all.filter((token) => bytesOf(token).length > 0);
+  tokens.sort((a, b) => compare(bytesOf(a), bytesOf(b)));
+  const offsets = new Int32Array(tokens.length + 1);
+  for (const [index, token] of tokens.entries()) offsets[index + 1] = (offsets[index] ?? 0) + bytesOf(token).length;
   const bytes = new Uint8Array(offsets.at(-1) ?? 0);
-  const shared = new Uint8Array(entries.length);
-  for (const [index, entry] of entries.entries()) {
-    bytes.set(entry.bytes, offsets[index]);
-    shared[index] = sharedBytes(entry.bytes, entries[index - 1]?.bytes ?? new Uint8Array());
+  const shared = new Uint8Array(tokens.length);
+  for (const [index, token] of tokens.entries()) {
+    bytes.set(bytesOf(token), offsets[index]);
+    shared[index] = sharedBytes(bytesOf(token), bytesOf(tokens[index - 1]));
   }
-  return { tokens: Int32Array.from(entries, ({ token }) => token), bytes, offsets, shared };
+  return { tokens, bytes, offsets, shared };
 }
 
 function sharedBytes(a: Uint8Array, b: Uint8Array): number {

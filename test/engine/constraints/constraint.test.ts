@@ -6,7 +6,7 @@ import { logProbability } from "../../../src/engine/log-probabilities.ts";
 import { renderPrompt } from "../../../src/model/chat-template.ts";
 import { readCall } from "../../../src/model/tool-text.ts";
 import { checkpointFolder, engineOf, reply, score } from "../../parity/models.ts";
-import { allows, drawReply } from "./walk.ts";
+import { allows, drawReply, drawTokens } from "./walk.ts";
 
 const regex = (pattern: string): Format => ({ type: "regex", pattern });
 
@@ -62,6 +62,13 @@ describe("tools", () => {
     expect(allows(format, "Hello")).toBe(false);
     const text = drawReply(format, 3) ?? "";
     expect(readCall(text)).toMatchObject({ name: "get_weather", isWhole: true });
+  });
+
+  it("are called in few tokens, the longest ones of text that must come", async () => {
+    const names = ["hello world", "hello wor"];
+    const drawn = Array.from({ length: 20 }, (_, seed) => drawTokens({ type: "choice", choices: names }, seed));
+    for (const tokens of drawn) expect(tokens?.slice(0, 2)).toEqual(["hello", " wor"]);
+    expect(drawn.some((tokens) => tokens?.length === 2)).toBe(true);
   });
 
   it("leave any text beside them that does not begin like a call", () => {

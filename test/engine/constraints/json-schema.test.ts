@@ -2,6 +2,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Format } from "../../../src/engine/constraints/constraint.ts";
+import { z } from "zod";
 import { allows, drawReply } from "./walk.ts";
 
 const ajv = new Ajv2020({ strict: false, validateFormats: false });
@@ -157,6 +158,8 @@ describe("a schema", () => {
       { type: "string", minLenght: 2 },
       { oneOf: [{ type: "integer" }, { type: "number" }] },
       { type: "object", patternProperties: { a: {} } },
+      { type: "object", propertyNames: { anyOf: [{ const: "a" }] } },
+      { type: "object", propertyNames: { pattern: "^a" }, required: ["b"] },
       { type: "object", additionalProperties: { type: "string" }, minProperties: 2 },
       { $ref: "https://example.com/schema" },
     ]) {
@@ -174,6 +177,37 @@ describe("a schema", () => {
     ]) {
       expect(refused(invalid), JSON.stringify(invalid)).toMatchObject({ code: "invalid_argument" });
     }
+  });
+
+  it("is one that zod makes, and zod takes every reply", () => {
+    const shape = <K extends string>(kind: K) => z.object({ kind: z.literal(kind), size: z.number().positive() });
+    const shapes: z.ZodType[] = [
+      z.object({ day: z.iso.date(), at: z.iso.datetime(), id: z.uuid(), mail: z.email().optional() }),
+      z.discriminatedUnion("kind", [shape("circle"), shape("square")]),
+      z.record(z.string().max(3), z.int().min(-5).max(5)),
+      z.record(z.enum(["a", "b"]), z.boolean()),
+      z.partialRecord(z.enum(["a", "b"]), z.boolean()),
+      z.tuple([z.string().max(2), z.number()]).rest(z.boolean()),
+      z.tuple([z.literal(["x", 3]), z.null()]),
+      z.looseObject({
+        a: z
+          .string()
+          .regex(/^[xy]{2}$/)
+          .nullish(),
+        b: z.ipv4(),
+      }),
+      z.union([z.string().startsWith("ab"), z.array(z.enum(["é", '"'])).length(2)]).nullable(),
+    ];
+    let whole = 0;
+    for (const each of shapes) {
+      for (let seed = 1; seed <= 6; seed++) {
+        const text = drawReply(format(z.toJSONSchema(each)), seed);
+        if (text === null) continue;
+        whole++;
+        expect(each.safeParse(JSON.parse(text)).error, text).toBeUndefined();
+      }
+    }
+    expect(whole).toBeGreaterThan(40);
   });
 
   it("may have alternatives that exclude each other", () => {

@@ -9,7 +9,10 @@ const stopToken = tokenizer.idOf("<end_of_turn>")!;
 const mostTokens = 3_000;
 
 /** A reply in this format; null where it did not come to its end. It ends as soon as it may, more often than not. */
-export function drawReply(format: Format, seed: number): string | null {
+export const drawReply = (format: Format, seed: number): string | null => drawTokens(format, seed)?.join("") ?? null;
+
+/** The same as the texts of its tokens; characters of several tokens are one. */
+export function drawTokens(format: Format, seed: number): string[] | null {
   const constraint = new Constraint(compileFormat(format), tokenizer, [stopToken], tokenizer.size);
   const draw = random(seed);
   const tokens: number[] = [];
@@ -23,7 +26,10 @@ export function drawReply(format: Format, seed: number): string | null {
     const from = closing.length > 0 && draw() < 0.4 ? closing : allowed;
     const token = from[Math.floor(draw() * from.length)]!;
     constraint.accept(token);
-    if (token === stopToken) return tokenizer.decode(tokens);
+    if (token === stopToken) {
+      const decoder = tokenizer.createDecoder();
+      return [...tokens.map((each) => decoder.push(each)), decoder.end()].filter((text) => text !== "");
+    }
     tokens.push(token);
   }
   return null;
