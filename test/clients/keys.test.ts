@@ -1,0 +1,122 @@
+// A server that asks for keys, as openai's client meets it.
+import OpenAI, { APIError } from "openai";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { administrator, type Admin } from "../serve/administrator.ts";
+import { startServer, type TestServer } from "../server.ts";
+
+let server: TestServer;
+let admin: Admin;
+beforeAll(async () => {
+  server = await startServer({ environment: { ADMIN_KEY: "administrators" } });
+  admin = administrator(server.url, "administrators");
+});
+afterAll(() => server.stop());
+
+const clientOf = (apiKey: string, maxRetries = 0) => new OpenAI({ apiKey, baseURL: `${server.url}/v1`, maxRetries });
+const greedy = { model: "pocket", temperature: 0 };
+const messages = [{ role: "user" as const, content: "My name is Ada." }];
+
+async function failureOf(promise: Promise<unknown>) {
+  const error: unknown = await promise.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  if (!(error instanceof APIError)) throw new Error(`no failure of the API: ${String(error)}`);
+  const { status, code, headers } = error;
+  return { status, code, headers: new Headers(headers) };
+}
+
+async function newKey(key: object = {}, limits: object = {}) {
+  const tenant = await admin.createTenant("t", limits);
+  return { tenant: tenant.id, ...(await admin.createKey(tenant.id, { name: "k", ...key })) };
+}
+
+describe("without a good key", () => {
+  it("nothing under /v1 is answered, and everything with one answer", async () => {
+    const { secret } = await newKey();
+    const mistyped = `${secret.slice(0, -1)}${secret.endsWith("0") ? "1" : "0"}`;
+    for (const key of ["any", mistyped, secret.replace(/^gk_..../, "gk_0000"), "administrators"]) {
+      const { status, code, headers } = await failureOf(clientOf(key).models.list());
+      expect({ status, code }).toEqual({ status: 401, code: "invalid_api_key" });
+      expect(headers.get("www-authenticate")).toBe("Bearer");
+      expect(headers.get("x-should-retry")).toBe("false");
+    }
+    for (const path of ["/v1/responses", "/v1/nothing", "/tokenize", "/metrics", "/v1/admin/tenants"]) {
+      expect((await fetch(`${server.url}${path}`)).status, path).toBe(401);
+    }
+    for (const path of ["/health", "/openapi.json", "/docs/", "/transparency", "/"]) {
+      expect((await fetch(`${server.url}${path}`)).status, path).toBe(200);
+    }
+  });
+
+  it("a web page of another origin still learns what is wrong", async () => {
+    const answer = await fetch(`${server.url}/v1/models`, { headers: { origin: "https://example.com" } });
+    expect(answer.status).toBe(401);
+    expect(answer.headers.get("access-control-allow-origin")).toBe("*");
+    expect(answer.headers.get("access-control-expose-headers")).toContain("x-ratelimit-remaining-requests");
+  });
+});
+
+describe("with a key", () => {
+  it("clients chat, and what they used is counted", async () => {
+    const { tenant, secret } = await newKey();
+    const client = clientOf(secret);
+    const chat = await client.chat.completions.create({ ...greedy, messages });
+    const response = await client.responses.create({ ...greedy, input: "My name is Ada." });
+    const completion = await client.completions.create({ model: "pocket", prompt: "The fox", max_tokens: 3 });
+    const prompts = chat.usage!.prompt_tokens + response.usage!.input_tokens + completion.usage!.prompt_tokens;
+    const replies = chat.usage!.completion_tokens + response.usage!.output_tokens + completion.usage!.completion_tokens;
+    await expect
+      .poll(async () => (await admin.usage(tenant)).data)
+      .toMatchObject([
+        { key: "key_1", requests: 3, prompt_tokens: prompts, cached_tokens: 0, completion_tokens: replies },
+      ]);
+  });
+
+  it("that may only read, clients read", async () => {
+    const { secret } = await newKey({ scopes: ["read"] });
+    expect((await clientOf(secret).models.list()).data).toHaveLength(1);
+    const { status, code } = await failureOf(clientOf(secret).chat.completions.create({ ...greedy, messages }));
+    expect({ status, code }).toEqual({ status: 403, code: "insufficient_scope" });
+  });
+
+  it("answers tell what is left of its limits, and the rest is refused until the minute is over", async () => {
+    while (Date.now() % 60_000 > 50_000) await new Promise((resolve) => void setTimeout(resolve, 500));
+    const { secret } = await newKey({}, { requests_per_minute: 2, tokens_per_minute: 3_000 });
+    const { response } = await clientOf(secret)
+      .chat.completions.create({ ...greedy, messages, max_tokens: 50 })
+      .withResponse();
+    expect(response.headers.get("x-ratelimit-limit-requests")).toBe("2");
+    expect(response.headers.get("x-ratelimit-remaining-requests")).toBe("1");
+    expect(response.headers.get("x-ratelimit-reset-requests")).toMatch(/^\d+(\.\d+)?s$/);
+    expect(Number(response.headers.get("x-ratelimit-remaining-tokens"))).toBeLessThan(3_000);
+    const tooLong = { ...greedy, messages, max_tokens: 4_000 };
+    expect(await failureOf(clientOf(secret).chat.completions.create(tooLong))).toMatchObject({ status: 400 });
+    expect((await clientOf(secret).models.list()).data).toHaveLength(1);
+    const { status, code, headers } = await failureOf(clientOf(secret).models.list());
+    expect({ status, code }).toEqual({ status: 429, code: "rate_limit_exceeded" });
+    expect(Number(headers.get("retry-after"))).toBeGreaterThan(0);
+    expect(headers.get("x-should-retry")).toBeNull();
+  });
+
+  it("of which one reply may be in the making, a second one waits its turn by the client's own retries", async () => {
+    const { secret } = await newKey({ limits: { concurrency: 1 } });
+    const endless = { ...greedy, messages, max_tokens: 1_500, logit_bias: { 1: -100, 5: -100 } };
+    const both = [0, 1].map(() => clientOf(secret, 5).chat.completions.create(endless as never));
+    expect((await Promise.all(both)).length).toBe(2);
+  });
+
+  it("gets back what a request that failed would have taken", async () => {
+    const { secret } = await newKey({ limits: { concurrency: 1 } });
+    const client = clientOf(secret);
+    for (let attempt = 0; attempt < 3; attempt++) {
+      expect(await failureOf(client.chat.completions.create({ ...greedy, messages: [] }))).toMatchObject({
+        status: 400,
+      });
+      const previous_response_id = `resp_${"a".repeat(32)}_1`;
+      const unknown = client.responses.create({ ...greedy, input: "Hi.", previous_response_id });
+      expect(await failureOf(unknown)).toMatchObject({ status: 404 });
+    }
+    expect((await client.chat.completions.create({ ...greedy, messages })).choices).toHaveLength(1);
+  });
+});
