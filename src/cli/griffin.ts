@@ -3,6 +3,17 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { formats } from "../model/weights.ts";
 import { GriffinError } from "../errors.ts";
+import {
+  createKey,
+  createTenant,
+  deleteTenant,
+  listKeys,
+  listTenants,
+  printUsage,
+  revokeKey,
+  rotateKey,
+  updateTenant,
+} from "./administration.ts";
 import { convertFolder } from "./convert.ts";
 import { systemError } from "./files.ts";
 import { inspect } from "./inspect.ts";
@@ -116,6 +127,48 @@ program
     integer(1),
   )
   .action(writeLogits);
+
+/** A subcommand about a server. */
+const remote = (parent: Command, name: string, description: string) =>
+  parent
+    .command(name)
+    .description(description)
+    .option("--url <url>", "the server", "http://127.0.0.1:8787")
+    .option("--json", "as JSON");
+
+const limited = (command: Command) =>
+  command
+    .option("--requests <n>", "requests a minute", integer(1))
+    .option("--tokens <n>", "tokens a minute that run through the model", integer(1))
+    .option("--concurrency <n>", "replies in the making at once", integer(1));
+
+const withAdminKey = "\nThe administrators' key is read from GRIFFIN_ADMIN_KEY.";
+
+const tenants = program.command("tenants").description("customers of a server").addHelpText("after", withAdminKey);
+limited(remote(tenants, "create", "make a tenant").argument("<name>")).action(createTenant);
+remote(tenants, "list", "list all").action(listTenants);
+limited(remote(tenants, "limit", "change a tenant's limits").argument("<tenant>")).action(updateTenant);
+remote(tenants, "delete", "delete a tenant and its keys; nobody can reach its conversations any more")
+  .argument("<tenant>")
+  .action(deleteTenant);
+
+const keys = program.command("keys").description("API keys of a tenant").addHelpText("after", withAdminKey);
+limited(remote(keys, "create", "make a key and print its secret, once").argument("<tenant>").argument("<name>"))
+  .addOption(new Option("--scopes <scopes...>", "what it may do").choices(["read", "write"]))
+  .option("--days <n>", "expires after so many", integer(1))
+  .action(createKey);
+remote(keys, "list", "list a tenant's keys").argument("<tenant>").action(listKeys);
+remote(keys, "rotate", "print a new secret for a key, once")
+  .argument("<tenant>")
+  .argument("<key>")
+  .option("--grace <seconds>", "so long the old secret stays good", integer(0), 86_400)
+  .action(rotateKey);
+remote(keys, "revoke", "let a key open nothing from now on").argument("<tenant>").argument("<key>").action(revokeKey);
+remote(keys, "usage", "what a tenant's keys used, day by day")
+  .argument("<tenant>")
+  .option("--from <day>", "such as 2026-11-01; the first of this month unless told")
+  .option("--to <day>", "today unless told")
+  .action(printUsage);
 
 /** A reader that went away, as `head` does, has what it wanted: that is a normal end. */
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

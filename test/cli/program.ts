@@ -11,8 +11,13 @@ export interface Outcome {
 }
 
 /** Runs `griffin` with these arguments and this standard input, under this Node or another. */
-export function griffin(args: readonly string[], input = "", node = process.execPath): Promise<Outcome> {
-  const child = spawn(node, ["dist/griffin.js", ...args], { cwd: root });
+export function griffin(
+  args: readonly string[],
+  input = "",
+  node = process.execPath,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<Outcome> {
+  const child = spawn(node, ["dist/griffin.js", ...args], { cwd: root, env: { ...process.env, ...environment } });
   child.stdin.end(input);
   return outcomeOf(child);
 }
