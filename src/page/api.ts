@@ -2,6 +2,7 @@
 // A refusal is a GriffinError with the server's own code. A server that cannot be reached, or goes silent, is the
 // platform's NetworkError: `isLost` knows it, and asking again is the remedy.
 import { errorCodes, GriffinError } from "../errors.ts";
+import { askForKey, keyHeaders } from "./key.ts";
 import { readEvents } from "./event-stream.ts";
 
 const model = "pocket";
@@ -128,13 +129,14 @@ async function call(
   let response: Response;
   try {
     const content = body === undefined ? {} : { body: JSON.stringify(body) };
-    const all = new Headers(headers);
+    const all = new Headers({ ...headers, ...keyHeaders() });
     if (body !== undefined) all.set("content-type", "application/json");
     response = await fetch(path, { method, signal: signal ?? null, headers: all, ...content });
   } catch (error) {
     throw signal?.aborted ? error : lost(error);
   }
   if (response.ok) return response;
+  if (response.status === 401 && (await askForKey())) return call(method, path, signal, body, headers);
   const answer: { error?: { code?: string | null; message?: string } } = await response.json().catch(() => ({}));
   const code = errorCodes.find((known) => known === answer.error?.code);
   if (code === undefined && response.status >= 502) throw lost(`status ${response.status}`);
