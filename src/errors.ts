@@ -13,6 +13,7 @@ export const errorCodes = [
   "invalid_config", // config.json or model.json is malformed
   "invalid_graph", // graph.onnx is malformed or does not fit its weights
   "invalid_state", // a state does not belong to this model or position
+  "invalid_api_key", // the request has no key, or one that opens nothing
   "io_failed", // the system refused to read or write a file: no space, no permission, a folder in its place
   "key_reused", // an Idempotency-Key came again with another request
   "model_not_found", // no checkpoint of that name is configured
@@ -20,7 +21,9 @@ export const errorCodes = [
   "moderation_failed", // the operator's moderation service did not answer
   "not_found", // a named file or tensor does not exist
   "overloaded", // there is not enough memory at the moment: others use it
+  "rate_limited", // a key or its tenant has used what it may within this minute, or at once
   "refused", // the operator's moderation does not allow what was said
+  "scope_missing", // the key is good, but not for this
   "unsupported", // well-formed, but asks for something this project does not do
 ] as const;
 
@@ -32,6 +35,7 @@ const passing: ReadonlySet<ErrorCode> = new Set([
   "io_failed",
   "moderation_failed",
   "overloaded",
+  "rate_limited",
 ]);
 
 /** Whether the same request may succeed when it comes again. */

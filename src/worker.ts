@@ -4,5 +4,7 @@ import { createApp } from "./http/app.ts";
 
 export { Conversation } from "./conversation/conversation.ts";
 export { NamedRequest } from "./conversation/named-request.ts";
+export { Tenant } from "./tenant/tenant.ts";
+export { TenantDirectory } from "./tenant/directory.ts";
 
 export default createApp({ modelIds, log: (line) => console.log(line) });

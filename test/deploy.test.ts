@@ -81,12 +81,18 @@ describe("a deployment", () => {
     expect(config.compatibility_flags.filter((flag) => flag.startsWith("nodejs"))).toEqual([]);
   });
 
+  it("asks for keys unless it is told otherwise, and has no secret in it", () => {
+    expect(Object.keys(config.vars)).toEqual(["MODELS"]);
+  });
+
   it("keeps conversations in SQLite", () => {
     expect(config.durable_objects.bindings).toMatchObject([
       { name: "CONVERSATIONS", class_name: "Conversation" },
       { name: "NAMED_REQUESTS", class_name: "NamedRequest" },
+      { name: "TENANTS", class_name: "Tenant" },
+      { name: "TENANT_DIRECTORY", class_name: "TenantDirectory" },
     ]);
     const classes = config.migrations.flatMap((migration) => migration.new_sqlite_classes ?? []);
-    expect(classes).toEqual(["Conversation", "NamedRequest"]);
+    expect(classes).toEqual(["Conversation", "NamedRequest", "Tenant", "TenantDirectory"]);
   });
 });

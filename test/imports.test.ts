@@ -10,7 +10,7 @@ const allowed: Record<string, readonly string[]> = {
   http: ["conversation", "batch", "inbox", "outbox", "tenant", "model"],
   batch: ["conversation", "outbox", "model"],
   inbox: ["conversation", "outbox", "model"],
-  conversation: ["engine", "model", "outbox"],
+  conversation: ["engine", "model", "outbox", "tenant"],
   outbox: [],
   tenant: [],
   engine: ["model", "checkpoint"],

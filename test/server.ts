@@ -25,13 +25,16 @@ export interface TestServer {
 }
 
 /** Starts a server and resolves when `/health` answers. */
-export async function startServer(options: { dataDir?: string; port?: number } = {}): Promise<TestServer> {
+export async function startServer(
+  options: { dataDir?: string; port?: number; environment?: NodeJS.ProcessEnv } = {},
+): Promise<TestServer> {
   const dataDir = options.dataDir ?? (await mkdtemp(path.join(tmpdir(), "griffin-server-")));
+  const { environment = {} } = options;
   let log = "";
   let running = await (options.port === undefined ? startAnywhere() : start(options.port));
 
   async function start(port: number): Promise<{ child: ChildProcess; port: number }> {
-    const started = await startWorkerd({ port, dataDir, output: "pipe", detached: true });
+    const started = await startWorkerd({ port, dataDir, output: "pipe", detached: true, environment });
     for (const stream of [started.child.stdout, started.child.stderr]) {
       stream?.setEncoding("utf8").on("data", (text: string) => (log += text));
     }

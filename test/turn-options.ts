@@ -16,7 +16,10 @@ export const plainOptions: TurnOptions = {
   seed: "7",
   topLogProbabilities: null,
   background: false,
+  format: null,
   store: true,
   truncation: "disabled",
+  tools: null,
   sharedBy: null,
+  chargedTo: null,
 };

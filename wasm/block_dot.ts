@@ -120,3 +120,25 @@ export function held_dot<W>(
   odd = i16x8.add(odd, dot_pairs(v128.load32_splat(x, 28), w7));
   return i32x4.add(offset, i32x4.dot_i16x8_s(i16x8.add(even, odd), ones));
 }
+
+/** Adds the block of weights held in registers, times the activations at x, to the four sums of a token at `sum`. */
+// @ts-ignore: decorator
+@inline
+export function add_held<W>(
+  sum: usize,
+  x: usize,
+  w0: v128,
+  w1: v128,
+  w2: v128,
+  w3: v128,
+  w4: v128,
+  w5: v128,
+  w6: v128,
+  w7: v128,
+  ones: v128,
+  scales: v128,
+): void {
+  const dot = held_dot<W>(x, w0, w1, w2, w3, w4, w5, w6, w7, ones);
+  const scale = f32x4.mul(scales, v128.load32_splat(x, 32));
+  v128.store(sum, mul_add(v128.load(sum), f32x4.convert_i32x4_s(dot), scale));
+}

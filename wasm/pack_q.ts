@@ -6,20 +6,27 @@
 // Aliasing   none
 // Tail       missing rows have weights and scales of zero; a block beyond K is filled up with weights of zero
 // Tolerance  exact: integers are moved, bits of scales are copied
+// Returns    of int8 the largest magnitude: dot products are exact up to 63 (quantized.ts)
 // Source     quantized.ts
 import { BLOCK, block_bytes, blocks, offset_of, ROWS, weight_bytes } from "./quantized";
 
-/** Packs up to four rows of int8, without their scales. */
-export function pack_i8(panelPtr: usize, weightPtr: usize, rows: i32, K: i32): void {
+/** Packs up to four rows of int8, without their scales. Returns their largest magnitude. */
+export function pack_i8(panelPtr: usize, weightPtr: usize, rows: i32, K: i32): i32 {
+  let most = 0;
   for (let b = 0; b < blocks(K); b++) {
     const block = panelPtr + <usize>(b * block_bytes<i8>());
     memory.fill(block, <u8>offset_of<i8>(), weight_bytes<i8>());
     const count = min(BLOCK, K - b * BLOCK);
     for (let r = 0; r < rows; r++) {
       const row = weightPtr + <usize>(r * K + b * BLOCK);
-      for (let i = 0; i < count; i++) store<i8>(block + place(i, r), load<i8>(row + i) + <i8>offset_of<i8>());
+      for (let i = 0; i < count; i++) {
+        const value = load<i8>(row + i);
+        most = max(most, abs(<i32>value));
+        store<i8>(block + place(i, r), value + <i8>offset_of<i8>());
+      }
     }
   }
+  return most;
 }
 
 /** Packs up to four rows of int4, without their scales. */

@@ -15,6 +15,8 @@ import { interleave } from "../rounds.ts";
 import { stateAfter } from "./drive.ts";
 import { decoding, griffinFrom, loadModel, resuming, type Subject } from "./subject.ts";
 
+/** Longer than the window. */
+const laterTokens = 1_000;
 const lengths = [10, 100, 1_000, 10_000, 100_000];
 /** A transformer takes minutes to read more. */
 const longestForLlama = 10_000;
@@ -76,7 +78,17 @@ function besideShortest(lines: readonly Line[], figures: readonly Figure[]): Fig
   return lines.flatMap((line) => {
     const [first, ...rest] = line.lengths.map((tokens) => named(figures, nameOf(line, tokens)));
     if (first === undefined) return [];
-    return [first, ...rest.map((figure) => ({ ...figure, shares: [shareOf(figure, first, "of the first")] }))];
+    // The first ones are shorter than a window, so they read less; a later one shows what more of a history costs.
+    const later = rest.find((figure) => figure.name === nameOf(line, laterTokens));
+    return [
+      first,
+      ...rest.map((figure) => {
+        const shares = [shareOf(figure, first, "of the first")];
+        if (later !== undefined && figure === rest.at(-1) && figure !== later)
+          shares.push(shareOf(figure, later, `of that after ${grouped(laterTokens)}`));
+        return { ...figure, shares };
+      }),
+    ];
   });
 }
 

@@ -3,6 +3,9 @@ import type { EdgeEngine } from "../../src/engine/edge.ts";
 import type { State } from "../../src/model/state.ts";
 import { decode, drop, forward, generateFrom, historyTokens, sampleTokens, stateAfter } from "./drive.ts";
 
+/** Conversations that an engine of a host holds at once. */
+export const hostSlots = 2;
+
 /** What to do, and how much of it. */
 export interface Task {
   /** A checkpoint's folder in .bench/checkpoints. */

@@ -2,14 +2,18 @@
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Format } from "../../src/model/weights.ts";
-import type { Figure } from "../figure.ts";
+import { named, type Figure } from "../figure.ts";
 import { checkpointFolder } from "../models.ts";
 import type { Section } from "../report.ts";
 import { interleave, type Contender } from "../rounds.ts";
+import { hostSlots } from "./host.ts";
+import { memoryBytes } from "./large.ts";
+import { loadModel } from "./subject.ts";
 import { startWorkerd, type Workerd } from "./workerd.ts";
 
 const promptTokens = 1_000;
 const pollMs = 5;
+const mostHeap = "at most, while it loads";
 
 export async function measureIsolate(): Promise<Section[]> {
   const formats: Format[] = ["f32", "int8", "int4"];
@@ -27,12 +31,15 @@ export async function measureIsolate(): Promise<Section[]> {
   });
   const folder = path.basename(await checkpointFolder("52M", "int8"));
   const heap = await inWorkerd((workerd) => heapWhileLoading(workerd, folder));
+  const memory = memoryBytes(await loadModel("52M", "int8", { slots: hostSlots }));
+  const [most = NaN] = named(heap, mostHeap).values;
+  const both: Figure = { name: "the same with the WASM memory", unit: "bytes", values: [most + memory] };
   return [
     {
       title: `A chat beside a prompt of ${promptTokens} tokens in one isolate of workerd, 30 M parameters`,
       figures: waiting,
     },
-    { title: "Heap of an isolate of workerd while it loads 52 M parameters in int8", figures: heap },
+    { title: "Heap of an isolate of workerd while it loads 52 M parameters in int8", figures: [...heap, both] },
   ];
 }
 
@@ -78,7 +85,7 @@ async function heapWhileLoading({ ask, inspectorPort }: Workerd, folder: string)
   await loading;
   const after = await heapBytes();
   const bytes = (name: string, value: number): Figure => ({ name, unit: "bytes", values: [value] });
-  return [bytes("before", before), bytes("at most, while it loads", most), bytes("loaded", after)];
+  return [bytes("before", before), bytes(mostHeap, most), bytes("loaded", after)];
 }
 
 /** Asks an isolate's inspector, over the protocol of Chrome's developer tools. */

@@ -1,5 +1,6 @@
 // RecurrentGemma-2B's shapes in int4, and what a model of 52 M parameters takes of an isolate's memory. A token of the 2B
 // reads every weight once, so it is shown as a share of reading memory.
+import type { EdgeEngine } from "../../src/engine/edge.ts";
 import { chunkTokensFor } from "../../src/engine/instance.ts";
 import { emptyState } from "../../src/model/state.ts";
 import { memoryCeiling } from "../ceilings.ts";
@@ -50,22 +51,24 @@ export async function measureLarge(): Promise<Section[]> {
         readLong,
         { ...readServed, shares: [shareOf(readServed, readLong, `of ${longChunkTokens} at once`)] },
         named(figures, reading.name),
-        await memoryOf("2B", "int4", engine),
+        memoryOf("2B", "int4", engine),
       ],
     },
-    { title: "Memory", figures: [await memoryOf("52M", "int8", await loadModel("52M", "int8"))] },
+    { title: "Memory", figures: [memoryOf("52M", "int8", await loadModel("52M", "int8"))] },
   ];
 }
 
+const memoryOf = (model: string, format: string, engine: EdgeEngine): Figure => ({
+  name: `WASM memory of the ${model} model in ${format}`,
+  unit: "bytes",
+  values: [memoryBytes(engine)],
+});
+
 /** What the WASM memory of a loaded model takes. */
-async function memoryOf(
-  model: string,
-  format: string,
-  { instance }: Awaited<ReturnType<typeof loadModel>>,
-): Promise<Figure> {
+export function memoryBytes({ instance }: EdgeEngine): number {
   const [slotPtr = 0] = instance.layout.slots;
   // Logits are a view of that memory.
   const { buffer } = instance.forward(slotPtr, [5], 0, "last");
   instance.clear(slotPtr);
-  return { name: `WASM memory of the ${model} model in ${format}`, unit: "bytes", values: [buffer.byteLength] };
+  return buffer.byteLength;
 }

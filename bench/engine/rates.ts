@@ -1,5 +1,5 @@
 // Decode and prefill of whole models: pocket in every format, and the 30 M Griffin beside its peers on the same weights.
-import { named, shareOf, type Figure } from "../figure.ts";
+import { median, named, shareOf, type Figure } from "../figure.ts";
 import { formats, type Format } from "../../src/model/weights.ts";
 import { installPeers } from "../peers/install.ts";
 import { llamaCpp } from "../peers/llama.ts";
@@ -67,6 +67,25 @@ async function nativePeers(): Promise<Row[]> {
   return rows;
 }
 
+/** Peers of which we say how much faster than the best of them we are, and which of ours says it. */
+const rivals: readonly { peers: RegExp; ours: readonly Format[]; name: string }[] = [
+  { peers: /^onnxruntime-web/, ours: ["int8", "int4"], name: "onnxruntime-web's best" },
+  { peers: /^onnxruntime-node.*, 1 thread$/, ours: ["int8", "int4"], name: "onnxruntime-node's best on 1 thread" },
+];
+
+/** Ours, as multiples of their rivals' best. */
+function besideRivals(figures: readonly Figure[]): Figure[] {
+  return figures.map((figure) => {
+    const shares = rivals.flatMap(({ peers, ours, name }) => {
+      const theirs = figures.filter((each) => peers.test(each.name));
+      const [best] = theirs.toSorted((a, b) => median(b.values) - median(a.values));
+      const isOurs = ours.some((format) => figure.name === `Griffin Edge ${format}`);
+      return best !== undefined && isOurs ? [shareOf(figure, best, `× ${name}`)] : [];
+    });
+    return { ...figure, shares: [...(figure.shares ?? []), ...shares] };
+  });
+}
+
 /** Decode of `rows`; prefill of these and of `readers`. */
 async function compare(model: string, rows: readonly Row[], readers: readonly Row[] = []): Promise<Section[]> {
   const all = [...rows, ...readers];
@@ -79,7 +98,7 @@ async function compare(model: string, rows: readonly Row[], readers: readonly Ro
   const decoded = await interleave(rows.map(([subject]) => decoding(subject)));
   const read = await interleave(all.map(([subject]) => prefilling(subject)));
   return [
-    { title: `Decode, ${model}, after ${historyTokens} tokens`, figures: beside(decoded) },
-    { title: `Prefill, ${model}, ${promptTokens} tokens with the logits of all`, figures: beside(read) },
+    { title: `Decode, ${model}, after ${historyTokens} tokens`, figures: besideRivals(beside(decoded)) },
+    { title: `Prefill, ${model}, ${promptTokens} tokens with the logits of all`, figures: besideRivals(beside(read)) },
   ];
 }

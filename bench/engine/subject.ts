@@ -1,7 +1,7 @@
 // A model that is ready to run, ours or a peer's, as the comparisons of whole models see it; and ours.
 import { openFolder } from "../../src/cli/files.ts";
 import { nodeHash } from "../../src/cli/hash.ts";
-import { threads as openThreads } from "../../src/cli/team.ts";
+import { threads as threadsOf } from "../../src/cli/team.ts";
 import { EdgeEngine, type EdgeOptions } from "../../src/engine/edge.ts";
 import type { State } from "../../src/model/state.ts";
 import type { Format } from "../../src/model/weights.ts";
@@ -88,7 +88,7 @@ export async function loadModel(
   threads = 1,
 ): Promise<EdgeEngine> {
   const open = openFolder(await checkpointFolder(name, format));
-  const team = threads === 1 ? {} : { openTeam: openThreads(threads) };
+  const team = threads === 1 ? {} : { team: threadsOf(threads) };
   return EdgeEngine.load(await kernelModule(threads), open, { ...options, ...team, createHash: nodeHash });
 }
 
@@ -112,5 +112,6 @@ export function griffinFrom(name: string, engine: EdgeEngine, state: State): Sub
     async prefill() {
       for await (const logits of engine.score(prompt)) void logits;
     },
+    close: () => engine.close(),
   };
 }

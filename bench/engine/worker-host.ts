@@ -2,7 +2,7 @@
 // somebody waits for.
 import kernels from "../../dist/griffin-relaxed.wasm";
 import { EdgeEngine } from "../../src/engine/edge.ts";
-import { worker, type Task } from "./host.ts";
+import { hostSlots, worker, type Task } from "./host.ts";
 
 interface Env {
   FILES: { fetch(url: string): Promise<Response> };
@@ -20,7 +20,7 @@ export default {
           if (!ok || body === null) throw new Error(`${folder}/${name}: status ${status}`);
           return body;
         },
-        { slots: 2 },
+        { slots: hostSlots },
       ),
     );
     const tokens = work((await request.json()) as Task);

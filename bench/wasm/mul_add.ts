@@ -1,21 +1,19 @@
-// Ceiling of f32 in two roundings, as our kernels compute it: four tokens in registers times two vectors of weights, which
+// Ceiling of f32 in two roundings, as our kernels compute it: two tokens in registers times five vectors of weights, which
 // come from the first-level cache so that no two products are the same one. Loads have units of their own: they are free.
 
-/** Products of one step: 8 vectors of 4. */
+/** Products of one step: 10 vectors of 4. */
 export function macs_per_step(): i32 {
-  return 32;
+  return 40;
 }
 
 /** Small enough that sums stay near 1, large enough that no product is subnormal. */
 const TOKENS = memory.data<f32>([1e-20, 1e-20, 1e-20, 1e-20, 2e-20, 2e-20, 2e-20, 2e-20]);
-const WEIGHTS = memory.data<f32>([1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
+const WEIGHTS = memory.data<f32>([1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6]);
 
-/** sum + a · b; eight chains hide the latency. */
+/** sum + a · b; ten chains hide the latency, and with what they add they fit sixteen registers. */
 export function multiply(steps: i32): f32 {
   const x0 = v128.load(TOKENS);
   const x1 = v128.load(TOKENS, 16);
-  const x2 = f32x4.add(x0, x1);
-  const x3 = f32x4.add(x1, x1);
   let s0 = f32x4.splat(1);
   let s1 = f32x4.splat(1);
   let s2 = f32x4.splat(1);
@@ -24,21 +22,34 @@ export function multiply(steps: i32): f32 {
   let s5 = f32x4.splat(1);
   let s6 = f32x4.splat(1);
   let s7 = f32x4.splat(1);
+  let s8 = f32x4.splat(1);
+  let s9 = f32x4.splat(1);
   for (let i = 0; i < steps; i++) {
     const w = WEIGHTS + ((<usize>i & 1) << 4);
-    const w0 = v128.load(w);
-    const w1 = v128.load(w, 16);
+    const w0 = v128.load(w, 0);
     s0 = f32x4.add(s0, f32x4.mul(x0, w0));
     s1 = f32x4.add(s1, f32x4.mul(x1, w0));
-    s2 = f32x4.add(s2, f32x4.mul(x2, w0));
-    s3 = f32x4.add(s3, f32x4.mul(x3, w0));
-    s4 = f32x4.add(s4, f32x4.mul(x0, w1));
-    s5 = f32x4.add(s5, f32x4.mul(x1, w1));
-    s6 = f32x4.add(s6, f32x4.mul(x2, w1));
-    s7 = f32x4.add(s7, f32x4.mul(x3, w1));
+    const w1 = v128.load(w, 16);
+    s2 = f32x4.add(s2, f32x4.mul(x0, w1));
+    s3 = f32x4.add(s3, f32x4.mul(x1, w1));
+    const w2 = v128.load(w, 32);
+    s4 = f32x4.add(s4, f32x4.mul(x0, w2));
+    s5 = f32x4.add(s5, f32x4.mul(x1, w2));
+    const w3 = v128.load(w, 48);
+    s6 = f32x4.add(s6, f32x4.mul(x0, w3));
+    s7 = f32x4.add(s7, f32x4.mul(x1, w3));
+    const w4 = v128.load(w, 64);
+    s8 = f32x4.add(s8, f32x4.mul(x0, w4));
+    s9 = f32x4.add(s9, f32x4.mul(x1, w4));
   }
   return f32x4.extract_lane(
-    f32x4.add(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)), f32x4.add(f32x4.add(s4, s5), f32x4.add(s6, s7))),
+    f32x4.add(
+      f32x4.add(
+        f32x4.add(f32x4.add(f32x4.add(f32x4.add(f32x4.add(f32x4.add(f32x4.add(s0, s1), s2), s3), s4), s5), s6), s7),
+        s8,
+      ),
+      s9,
+    ),
     0,
   );
 }

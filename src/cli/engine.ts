@@ -39,7 +39,7 @@ async function usefulThreads(folder: string): Promise<number> {
 /** An engine with a folder's checkpoint loaded. */
 export async function loadEngine(folder: string, options: EdgeOptions & { threads?: number }): Promise<EdgeEngine> {
   const members = supportsRelaxedSimd() ? (options.threads ?? (await usefulThreads(folder))) : 1;
-  const team = members > 1 ? { openTeam: threads(members) } : {};
+  const team = members > 1 ? { team: threads(members) } : {};
   return EdgeEngine.load(await kernelModule(members), openFolder(folder), {
     ...options,
     ...team,

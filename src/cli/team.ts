@@ -2,7 +2,7 @@
 // caller too, takes the next share until there is none. So a thread that the system keeps waiting holds up nobody.
 import { Worker } from "node:worker_threads";
 import { instantiateKernels, kernelNames, type Kernels } from "../engine/kernels.ts";
-import type { OpenTeam } from "../engine/team.ts";
+import type { TeamMaker } from "../engine/team.ts";
 
 /**
  * Places in the shared words: calls so far, the ticket, shares not done, the kernel, failures. The ticket is the number
@@ -26,37 +26,38 @@ export interface Shared {
   args: Float64Array;
 }
 
-/** Opens teams of so many threads, the caller's among them. */
-export const threads =
-  (members: number): OpenTeam =>
-  async (module, memory) => {
-    const shares = members * sharesAMember;
-    const words = new Int32Array(new SharedArrayBuffer(4 * Object.keys(at).length));
-    const shared: Shared = {
-      module,
-      memory,
-      words,
-      args: new Float64Array(new SharedArrayBuffer(8 * mostArgs * shares)),
-    };
-    await Promise.all(Array.from({ length: members - 1 }, () => hire(shared)));
-    const kernels = await instantiateKernels(module, memory);
-    return {
-      shares,
-      run(kernel, calls) {
-        for (const [share, args] of calls.entries()) shared.args.set(args, share * mostArgs);
-        words[at.kernel] = kernelNames.indexOf(kernel);
-        Atomics.store(words, at.left, calls.length);
-        Atomics.store(words, at.ticket, calls.length << countShift); // from here on whoever is awake takes shares
-        Atomics.add(words, at.call, 1);
-        Atomics.notify(words, at.call);
-        takeShares(kernels, shared);
-        awaitAll(words);
-      },
-    };
+/** A team of so many threads, the caller's among them. */
+export function threads(members: number): TeamMaker {
+  const shares = members * sharesAMember;
+  return {
+    shares,
+    async open(module, memory) {
+      const words = new Int32Array(new SharedArrayBuffer(4 * Object.keys(at).length));
+      const args = new Float64Array(new SharedArrayBuffer(8 * mostArgs * shares));
+      const shared: Shared = { module, memory, words, args };
+      const kernels = await instantiateKernels(module, memory);
+      const hired = await Promise.all(Array.from({ length: members - 1 }, () => hire(shared)));
+      return {
+        run(kernel, calls) {
+          for (const [share, values] of calls.entries()) args.set(values, share * mostArgs);
+          words[at.kernel] = kernelNames.indexOf(kernel);
+          Atomics.store(words, at.left, calls.length);
+          Atomics.store(words, at.ticket, calls.length << countShift); // from here on whoever is awake takes shares
+          Atomics.add(words, at.call, 1);
+          Atomics.notify(words, at.call);
+          takeShares(kernels, shared);
+          awaitAll(words);
+        },
+        async close() {
+          await Promise.all(hired.map((worker) => worker.terminate()));
+        },
+      };
+    },
   };
+}
 
 /** Starts a thread that does not keep the process alive. Built, it is a file beside this program. */
-async function hire(workerData: Shared): Promise<void> {
+async function hire(workerData: Shared): Promise<Worker> {
   const file = import.meta.url.endsWith(".ts") ? "team-member.ts" : "team-member.js";
   const worker = new Worker(new URL(file, import.meta.url), { workerData });
   await new Promise((resolve, reject) => {
@@ -64,6 +65,7 @@ async function hire(workerData: Shared): Promise<void> {
     worker.once("error", reject);
   });
   worker.unref();
+  return worker;
 }
 
 /** Runs shares of the current call until there are none. A call does not end before its shares, nor change meanwhile. */

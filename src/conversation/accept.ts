@@ -3,14 +3,17 @@
 import { parseSampling } from "../engine/sampling.ts";
 import { GriffinError } from "../errors.ts";
 import type { Config } from "../model/config.ts";
+import { readCall } from "../model/tool-text.ts";
 import { mostReplyTokens, type TurnRequest } from "./protocol.ts";
 import { samplingOf } from "./run-turn.ts";
+import { checkFormats, mayCall } from "./turn-format.ts";
 import type { Store, TurnRow, TurnStep } from "./store.ts";
 import { branchHead, turnStep } from "./view.ts";
 
 /** Says what is wrong with a request, while there is nothing to take back. Throws `invalid_argument`. */
 export function checkRequest({ options }: TurnRequest, config: Config): void {
   parseSampling(samplingOf(options), config.vocabSize);
+  checkFormats(options);
   const most = mostReplyTokens(options.topLogProbabilities);
   if (options.maxTokens <= most) return;
   throw invalid(`A reply has at most ${most} tokens here, asked for ${options.maxTokens}.`);
@@ -63,6 +66,18 @@ export function checkIdle(store: Store, branch: number): number | null {
   if (store.runningTurn(branch) === null) return head;
   throw busy("The conversation has a response in progress: wait for it, or cancel it.");
 }
+
+/** Refuses answers to calls that were not made on the way to `parent`, blaming `answers[0]` and so on. */
+export function checkAnswers(store: Store, parent: number | null, answers: readonly number[] = []): void {
+  const path = new Set(parent === null || answers.length === 0 ? [] : store.keptPath(parent));
+  for (const [index, turn] of answers.entries()) {
+    const row = path.has(turn) ? store.turn(turn) : null;
+    if (row !== null && mayCall(row.options) && readCall(row.text) !== null) continue;
+    throw new GriffinError("invalid_argument", noCall, { cause: { param: `answers[${index}]` } });
+  }
+}
+
+const noCall = "There is no call with this id before this response.";
 
 /** Refuses a turn that cannot be gone on from. */
 export function checkFinished(store: Store, turn: number): void {

@@ -17,6 +17,7 @@ import {
   type CompletionUsage,
   type PlacedToken,
 } from "./completion-protocol.ts";
+import { settle } from "./charges.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { eventLines } from "./event-lines.ts";
@@ -24,7 +25,9 @@ import { EventQueue } from "./event-queue.ts";
 import { moderationOf, outputGate, type Moderation } from "./moderation.ts";
 import { Placing } from "./placed-tokens.ts";
 import { publicError, readAll, samplingOf } from "./run-turn.ts";
-import { blamed, encodeRaw, tokenizerOf } from "./tokens.ts";
+import { blamed } from "./blame.ts";
+import { encodeRaw, tokenizerOf } from "./tokens.ts";
+import { checkFormats, formatOf } from "./turn-format.ts";
 
 /** Turns of one request that run side by side: others wait for all of them. */
 const mostAtOnce = 4;
@@ -52,6 +55,7 @@ export async function beginCompletion(request: CompletionRequest, env: Env, obje
   const engine = await engineOf(request.options.model, env);
   const tokenizer = tokenizerOf(engine, request.options.model);
   parseSampling(samplingOf(request.options), engine.config.vocabSize);
+  checkFormats(request.options);
   const prompts = request.prompts.map((prompt, index) => promptTokens(prompt, index, engine, tokenizer));
   checkSizes(request, prompts);
 
@@ -65,6 +69,7 @@ export async function beginCompletion(request: CompletionRequest, env: Env, obje
   const finish = (event: CompletionEvent) => {
     queue.add(event);
     queue.end();
+    void settle(request.options.chargedTo, event.type === "done" ? { ...usage, cachedTokens: 0 } : null, env);
     console.log(completionLine(object, work, event, Date.now() - startMs));
   };
   const done = completeAll(work).then(
@@ -200,6 +205,7 @@ async function reply(work: Work, { tokens, state, offset, choice, k }: Choice): 
     history: tokens.slice(0, -1),
     maxTokens: options.maxTokens,
     stop: options.stop,
+    format: formatOf(options),
     sampling: { ...samplingOf(options), seed: BigInt.asUintN(64, BigInt(options.seed) + BigInt(k)) },
     topLogProbabilities: options.topLogProbabilities ?? undefined,
   };

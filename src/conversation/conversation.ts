@@ -5,8 +5,17 @@ import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
-import { checkHasMessages, checkIdle, checkRequest, checkUnread, placeOf, repeatedTurn } from "./accept.ts";
+import {
+  checkAnswers,
+  checkHasMessages,
+  checkIdle,
+  checkRequest,
+  checkUnread,
+  placeOf,
+  repeatedTurn,
+} from "./accept.ts";
 import { Alarm } from "./alarm.ts";
+import { settle } from "./charges.ts";
 import type { CompletionRequest } from "./completion-protocol.ts";
 import { beginCompletion } from "./completions.ts";
 import { engineOf } from "./engines.ts";
@@ -27,6 +36,7 @@ import {
   type TurnListing,
   type TurnPage,
   type TurnRequest,
+  type TurnUsage,
   type TurnView,
 } from "./protocol.ts";
 import { keepSharedStart } from "./shared-start.ts";
@@ -36,6 +46,7 @@ import { runTurn, type TurnHost } from "./run-turn.ts";
 import { checkImports, exportState, fileLimitBytes, readImport } from "./state-files.ts";
 import { hasStore, openStore, type Store } from "./store.ts";
 import { countTokens, decodeTokens, encodeTokens, type Counted, type Encoded } from "./tokens.ts";
+import { toldOnce } from "./turn-format.ts";
 import { turnLine } from "./turn-log.ts";
 import { branchHead, branchView, listedTurn, startedEvent, turnRow, turnStep, viewOf } from "./view.ts";
 
@@ -287,27 +298,34 @@ export class Conversation extends DurableObject<Env> {
   async #begin(request: TurnRequest): Promise<number> {
     const { options, metadata, repeatKey, endsWithClient, place } = request;
     const repeated = this.#repeated(request);
-    if (repeated !== null) return repeated;
+    if (repeated !== null) return this.#again(repeated, options);
     const engine = await engineOf(options.model, this.env);
     checkRequest(request, engine.config);
 
     // From here on without a pause: the same request may have come a second time meanwhile.
     const begun = this.#repeated(request);
-    if (begun !== null) return begun;
+    if (begun !== null) return this.#again(begun, options);
     const isNew = place.kind === "prefix" || (place.kind === "after" && place.turn === null);
     const store = isNew ? this.#opened() : this.#known();
     const found = placeOf(store, request);
     checkHasMessages(store, found);
+    checkAnswers(store, found.parent, request.answers);
     if (place.kind === "prefix") this.#keepForADay();
     const turn = store.insertTurn({
       ...found,
-      options,
+      options: { ...options, tools: toldOnce(options.tools, store, found.parent) },
       metadata,
       repeatKey,
       endsWithClient,
       nowMs: Date.now(),
     });
     this.#run(turn, endsWithClient);
+    return turn;
+  }
+
+  /** A repeated request costs nothing: its first one does. */
+  #again(turn: number, { chargedTo }: TurnOptions): number {
+    this.ctx.waitUntil(settle(chargedTo, null, this.env));
     return turn;
   }
 
@@ -341,6 +359,13 @@ export class Conversation extends DurableObject<Env> {
     const live = new LiveTurn(turn, endsWithClient);
     live.add(startedEvent(turnRow(store, turn)));
     this.#live.set(turn, live);
+    const { options } = turnRow(store, turn);
+    let isSettled = false;
+    const charge = (usage: TurnUsage | null) => {
+      if (isSettled) return;
+      isSettled = true;
+      this.ctx.waitUntil(settle(options.chargedTo, usage, this.env));
+    };
     const host: TurnHost = {
       store,
       env: this.env,
@@ -348,14 +373,15 @@ export class Conversation extends DurableObject<Env> {
       keepsPrefixes: this.#isPrefixStore(),
       ended: (view) => {
         countTurn(view);
+        charge(view.usage);
         console.log(turnLine(this.ctx.id.toString(), view));
       },
     };
     this.#alarm.ringBy(Date.now() + recoverAfterMs);
-    const { options } = turnRow(store, turn);
     this.ctx.waitUntil(
       runTurn(host, live).finally(() => {
         this.#live.delete(turn);
+        charge(null);
         return options.store ? undefined : this.#forgetTurn(turn);
       }),
     );

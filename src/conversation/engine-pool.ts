@@ -44,9 +44,10 @@ export class EnginePool {
 
   /**
    * The engine of this name, loaded if need be. Throws what `load` throws, `overloaded` while other engines use the
-   * memory it needs, and `io_failed` when every load died.
+   * memory it needs, and `io_failed` when every load died or gave an engine that was broken by then.
    */
   async engine(name: string, load: LoadEngine): Promise<EdgeEngine> {
+    let why = "its files do not come";
     for (let attempt = 0; attempt < mostAttempts; attempt++) {
       const known = this.#entries.get(name);
       const entry = known ?? this.#begin(name, load);
@@ -54,6 +55,7 @@ export class EnginePool {
       try {
         const engine = await this.#heard(entry);
         if (engine !== undefined && !engine.isBroken) return engine;
+        if (engine?.isBroken) why = "its kernels fail again and again";
         this.#forget(entry);
       } catch (error) {
         this.#forget(entry);
@@ -61,7 +63,7 @@ export class EnginePool {
         if (known === undefined) throw error;
       }
     }
-    throw new GriffinError("io_failed", `The files of the model "${name}" do not come.`);
+    throw new GriffinError("io_failed", `The model "${name}" cannot be used: ${why}.`);
   }
 
   #begin(name: string, load: LoadEngine): Entry {

@@ -1,5 +1,7 @@
 // The bindings of the worker, as far as they are used.
 import type { Conversation } from "./conversation.ts";
+import type { TenantDirectory } from "../tenant/directory.ts";
+import type { Tenant } from "../tenant/tenant.ts";
 import type { NamedRequest } from "./named-request.ts";
 
 /** An object as its callers see it: every method answers over RPC. */
@@ -26,6 +28,12 @@ export interface Env {
   ASSETS: { fetch(request: string | Request): Promise<Response> };
   CONVERSATIONS: Namespace<ConversationStub>;
   NAMED_REQUESTS: Namespace<Remote<NamedRequest>>;
+  TENANTS: Namespace<Remote<Tenant>>;
+  TENANT_DIRECTORY: Namespace<Remote<TenantDirectory>>;
+  /** "open": nobody needs a key. Anything else: everybody does. */
+  ACCESS?: string;
+  /** Secret: the key of /v1/admin, with which tenants and their keys are made. */
+  ADMIN_KEY?: string;
   /** Larger checkpoints, where R2 is bound. */
   MODELS_BUCKET?: { get(key: string): Promise<{ body: ReadableStream<Uint8Array> } | null> };
   /** JSON: what is moderated and where. See moderation.ts; absent for no moderation. */

@@ -40,12 +40,12 @@ export const moderates = (env: ModerationEnv): { input: boolean; output: boolean
 
 /** The operator's moderation; null where there is none. Throws `invalid_config`. */
 export function moderationOf(env: ModerationEnv): Moderation | null {
-  if (env.MODERATION === undefined || env.MODERATION === "") return null;
+  if (!env.MODERATION) return null;
   const { url, model, input, output } = parse(env.MODERATION);
   const service = env.MODERATOR ?? { fetch };
   const headers = {
     "content-type": "application/json",
-    ...(env.MODERATION_KEY !== undefined && { authorization: `Bearer ${env.MODERATION_KEY}` }),
+    ...(env.MODERATION_KEY && { authorization: `Bearer ${env.MODERATION_KEY}` }),
   };
   const isFlagged = async (text: string): Promise<boolean> => {
     const body = JSON.stringify({ input: text, ...(model !== undefined && { model }) });

@@ -2,6 +2,8 @@
 // object a line, over the stream of a turn.
 import type { ErrorCode } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
+import type { Charge } from "../tenant/protocol.ts";
+import type { Tool } from "../model/tool-text.ts";
 
 /**
  * How a turn came to its state: read back; computed again because what was kept is gone; begun behind system texts that
@@ -25,6 +27,24 @@ export type TurnKind = "reply" | "items" | "state";
 /** The last four are final. */
 export type TurnStatus = "in_progress" | "completed" | "incomplete" | "cancelled" | "failed";
 
+/** What a reply is held to, as the engine takes it, with what its caller called it. */
+export type ReplyFormat =
+  | { type: "json_object" }
+  | { type: "json_schema"; schema: string; name: string | null; description: string | null; strict: boolean | null }
+  | { type: "regex"; pattern: string }
+  | { type: "choice"; choices: string[] };
+
+/** The tools of a turn. */
+export interface ToolUse {
+  list: Tool[];
+  /** An object: this one must be called. */
+  choice: "none" | "auto" | "required" | { name: string };
+  /** Whether the caller would take several calls at once; there is never more than one. */
+  isParallel: boolean;
+  /** Whether the model is told of them in front of the messages: where it has not been told of the same before. */
+  isTold: boolean;
+}
+
 /** Options of a turn, all filled in and JSON-safe; they are stored with it, so that a recovery repeats it exactly. */
 export interface TurnOptions {
   /** Id of a configured checkpoint. */
@@ -46,12 +66,18 @@ export interface TurnOptions {
   topLogProbabilities: number | null;
   /** Nobody waited for the reply when it was asked for; said again to whoever asks. */
   background: boolean;
+  /** null for any text. */
+  format: ReplyFormat | null;
   /** false: nothing of the turn is kept once its reply was read. It ends with its client, for nobody can come back. */
   store: boolean;
   /** Said again to whoever asks: a recurrent model reads any length, so nothing is ever left out. */
   truncation: "auto" | "disabled";
+  /** null for none. */
+  tools: ToolUse | null;
   /** Name of the object that may keep the state behind the system texts which the turn begins with; null for none. */
   sharedBy: string | null;
+  /** Where its tokens are charged; null for nowhere. */
+  chargedTo: Charge | null;
 }
 
 /** The state behind the beginning of a prompt, as it goes from the object that keeps it to others. */
@@ -76,6 +102,8 @@ export interface TurnRequest {
   /** The new messages; with `prefix`, the whole history. */
   messages: ChatMessage[];
   options: TurnOptions;
+  /** Turns whose calls the messages answer: each must be before this one. None unless told. */
+  answers?: number[];
   /** true: the turn ends when the reader of its stream goes away. */
   endsWithClient: boolean;
   /** Names the request: a hash of what was sent. Kept with the turn, so that the same request sent again can find it. */
@@ -137,6 +165,8 @@ export interface TurnView {
   metadata: Record<string, string>;
   /** The reply so far; whole when the status is final. */
   text: string;
+  /** Whether the reply may be a call of a tool. */
+  mayCall: boolean;
   /** null until it ended. */
   finishReason: "stop" | "length" | "cancelled" | null;
   state: StateOrigin | null;

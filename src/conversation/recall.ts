@@ -7,6 +7,7 @@ import { keptMessages, keptTexts } from "./items.ts";
 import { orDamaged } from "./parts.ts";
 import type { StateOrigin } from "./protocol.ts";
 import type { ModelIdentity, Store, TurnStep } from "./store.ts";
+import { toldTools } from "./turn-format.ts";
 
 export interface Past {
   origin: StateOrigin;
@@ -71,7 +72,9 @@ function fromTokens(store: Store, parent: number | null, engine: EdgeEngine): Pa
 function fromTexts(store: Store, parent: number | null, engine: EdgeEngine): Past {
   const path = parent === null ? [] : store.path(parent);
   const start = path.findLastIndex(({ kind }) => kind === "state");
-  const messages = path.slice(start + 1).flatMap((row) => (row.removed ? [] : keptTexts(row)));
+  const messages = path
+    .slice(start + 1)
+    .flatMap((row) => (row.removed ? [] : [...toldTools(row.options), ...keptTexts(row)]));
   const past: Past = { origin: "recomputed", state: undefined, base: null, tokens: [], messages, lastToken: null };
   const imported = path[start];
   if (imported === undefined) return past;

@@ -12,7 +12,7 @@ const mostDays = 36_500;
 
 /** How long what is not used is kept, as RETENTION_DAYS says; Infinity where that is 0. */
 export function retentionMs({ RETENTION_DAYS: days }: Pick<Env, "RETENTION_DAYS">): number {
-  if (days === undefined || days === "") return defaultDays * dayMs;
+  if (!days) return defaultDays * dayMs;
   const count = Number(days);
   if (Number.isFinite(count) && count >= 0 && count <= mostDays) return count === 0 ? Infinity : count * dayMs;
   throw new GriffinError("invalid_config", `RETENTION_DAYS must be a number from 0, for ever, to ${mostDays}.`);

@@ -13,6 +13,7 @@ import { identityOf, recall, recentTokens, type Past } from "./recall.ts";
 import { sharedStart, type Start } from "./shared-start.ts";
 import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
 import { tokenEvent } from "./token-event.ts";
+import { formatOf, toldTools } from "./turn-format.ts";
 import { turnRow, viewOf } from "./view.ts";
 
 export interface TurnHost {
@@ -110,12 +111,12 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   }
   const moderation = moderationOf(host.env);
   const past = recall(store, row.parent, engine);
-  const messages = [...past.messages, ...row.messages];
+  const messages = [...past.messages, ...toldTools(row.options), ...row.messages];
   if (moderation?.input) await moderation.check(messages.map(({ content }) => content).join("\n"));
   const gate = outputGate<TurnEvent & { type: "token" }>(moderation, (event) => live.add(event));
   const prompt = renderPrompt(messages, tokenizer, chat, past.lastToken);
   const log = openLog(host, row, engine);
-  const start = isCold(past) ? await sharedStart(row.messages, prompt, engine, row.options, host.env) : null;
+  const start = isCold(past) ? await sharedStart(messages, prompt, engine, row.options, host.env) : null;
   const turn =
     start === null
       ? turnOf(row, store, engine, [...past.tokens, ...prompt], past)
@@ -216,6 +217,7 @@ function turnOf(row: TurnRow, store: Store, engine: EdgeEngine, tokens: number[]
 const limitsOf = (options: TurnOptions) => ({
   maxTokens: options.maxTokens,
   stop: options.stop,
+  format: formatOf(options),
   sampling: samplingOf(options),
   topLogProbabilities: options.topLogProbabilities ?? undefined,
 });

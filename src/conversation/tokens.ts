@@ -5,11 +5,13 @@ import { renderPrompt, type ChatMessage } from "../model/chat-template.ts";
 import { checkTokens } from "../model/tokens.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { placeOf } from "./accept.ts";
+import { blamed } from "./blame.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
-import type { TurnPlace } from "./protocol.ts";
+import type { ToolUse, TurnPlace } from "./protocol.ts";
 import { recall } from "./recall.ts";
 import type { Store } from "./store.ts";
+import { toldOnce, toldTools } from "./turn-format.ts";
 
 /** What is encoded: a text by itself, or the prompt of a chat. */
 export type Encoded =
@@ -21,6 +23,7 @@ export interface Counted {
   model: string;
   place: TurnPlace;
   messages: ChatMessage[];
+  tools: ToolUse | null;
 }
 
 /** Throws `unsupported` where the model lacks what it takes. */
@@ -39,13 +42,16 @@ export async function decodeTokens(model: string, tokens: readonly number[], env
 }
 
 /** The tokens that a turn at this place would report to have read: history, messages, template. `store`: null begins anew. */
-export async function countTokens(store: Store | null, { model, place, messages }: Counted, env: Env): Promise<number> {
+export async function countTokens(store: Store | null, counted: Counted, env: Env): Promise<number> {
+  const { model, place, messages } = counted;
   const engine = await engineOf(model, env);
   const [tokenizer, chat] = [tokenizerOf(engine, model), chatOf(engine, model)];
-  if (store === null) return renderPrompt(messages, tokenizer, chat).length;
+  const spoken = (tools: ToolUse | null) => [...toldTools({ tools }), ...messages];
+  if (store === null) return renderPrompt(spoken(counted.tools), tokenizer, chat).length;
   const { parent } = placeOf(store, { place, messages });
   const past = recall(store, parent, engine);
-  const prompt = renderPrompt([...past.messages, ...messages], tokenizer, chat, past.lastToken);
+  const said = spoken(toldOnce(counted.tools, store, parent));
+  const prompt = renderPrompt([...past.messages, ...said], tokenizer, chat, past.lastToken);
   return (past.state?.position ?? 0) + past.tokens.length + prompt.length;
 }
 
@@ -63,14 +69,4 @@ export function tokenizerOf({ tokenizer }: EdgeEngine, model: string): Tokenizer
 function chatOf({ chat }: EdgeEngine, model: string) {
   if (chat === null) throw new GriffinError("unsupported", `The model "${model}" has no chat tokens.`);
   return chat;
-}
-
-/** Runs a check; what it throws names the field of the request that is to blame. */
-export function blamed(param: string, check: () => void): void {
-  try {
-    check();
-  } catch (error) {
-    if (!(error instanceof GriffinError)) throw error;
-    throw new GriffinError(error.code, error.message, { cause: { param } });
-  }
 }

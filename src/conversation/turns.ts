@@ -83,7 +83,15 @@ export interface TurnOutcome {
 type Reply = Pick<TurnRow, "text" | "finishReason" | "state" | "usage" | "error">;
 
 /** Options that turns of earlier code did not keep. */
-const optionsOfOld = { background: false, store: true, truncation: "disabled", sharedBy: null } as const;
+const optionsOfOld = {
+  background: false,
+  store: true,
+  truncation: "disabled",
+  format: null,
+  tools: null,
+  sharedBy: null,
+  chargedTo: null,
+} as const;
 
 const noReply: Reply = { text: "", finishReason: null, state: null, usage: null, error: null };
 

@@ -2,6 +2,7 @@
 import type { ConversationView, ListedTurn, TurnEvent, TurnView } from "./protocol.ts";
 import { GriffinError } from "../errors.ts";
 import { isDamage } from "./parts.ts";
+import { mayCall } from "./turn-format.ts";
 import type { Store, TurnRow, TurnStep } from "./store.ts";
 
 /** A turn that is stored and was not deleted; else `not_found`. */
@@ -40,7 +41,8 @@ export function viewOf(row: TurnRow, text = row.text): TurnView {
   const { turn, parent, branch, kind, status, createdMs, finishedMs, messages, removedItems, options, metadata } = row;
   const { finishReason, state, usage, storage, error } = row;
   const request = { turn, parent, branch, kind, createdMs, messages, removedItems, options, metadata };
-  return { ...request, status, finishedMs, text, finishReason, state, usage, storage, error };
+  const reply = { text, mayCall: mayCall(options), finishReason };
+  return { ...request, ...reply, status, finishedMs, state, usage, storage, error };
 }
 
 /** A turn as lists show it: they go on past one whose texts are damaged. */
@@ -60,6 +62,7 @@ function damagedTurn(step: TurnStep, { code, message }: GriffinError): ListedTur
     messages: [],
     removedItems: [],
     text: "",
+    mayCall: false,
     finishReason: null,
     state: null,
     usage: null,

@@ -5,7 +5,7 @@ import type { Graph } from "../model/graph.ts";
 import { DataType } from "../model/onnx.ts";
 import type { KvDtype, StateLayout } from "../model/state.ts";
 
-/** Refuses a graph whose states, window or vocabulary are not the config's; names the first that differs. */
+/** Refuses a graph whose states, vocabulary, heads or gates are not the config's; names the first that differs. */
 export function checkGraph(graph: Graph, layout: StateLayout, config: Config, kv: KvDtype): void {
   const shapes = new Map([...graph.inputs, ...graph.outputs].map(({ name, shape }) => [name, `[${shape.join(", ")}]`]));
   const expected = new Map<string, string>([
@@ -21,10 +21,23 @@ export function checkGraph(graph: Graph, layout: StateLayout, config: Config, kv
     const [want, got] = [expected.get(name), shapes.get(name)];
     if (want !== got) differ(`"${name}" is ${got ?? "missing"}`, want ?? "no such value");
   }
-  const kvType = kv === "bf16" ? DataType.bfloat16 : DataType.float;
-  for (const { name, operator, attributes } of graph.nodes) {
-    if (operator !== "local_attention" || attributes["kv_dtype"] === kvType) continue;
-    differ(`node "${name}" keeps its window in element type ${attributes["kv_dtype"]}`, `${kvType} (${kv})`);
+  const attention = {
+    kv_dtype: kv === "bf16" ? DataType.bfloat16 : DataType.float,
+    head_dim: config.headDim,
+    rotary_dim: config.rotaryDim,
+    rope_theta: Math.fround(config.ropeTheta),
+  };
+  for (const { name, operator, attributes, inputs } of graph.nodes) {
+    if (operator === "local_attention") {
+      for (const [attribute, want] of Object.entries(attention)) {
+        const got = attributes[attribute];
+        if (got !== want) differ(`${attribute} of node "${name}" is ${got}`, String(want));
+      }
+    } else if (operator === "block_diagonal") {
+      const [blocks = 0, size = 0] = graph.initializers.get(inputs[1] ?? "")?.shape ?? [];
+      if (blocks * size === config.lruWidth) continue;
+      differ(`node "${name}" has ${blocks} blocks of ${size}`, `blocks of ${config.lruWidth} together`);
+    }
   }
 }
 

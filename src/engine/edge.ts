@@ -61,6 +61,11 @@ export class EdgeEngine implements Engine {
     return new EdgeEngine({ ...checkpoint, tokenizer }, await Instance.load(module, checkpoint, options));
   }
 
+  /** Lets go of what is not memory: threads, where it has a team. No turn may follow. */
+  close(): Promise<void> {
+    return this.instance.close();
+  }
+
   /** True once a kernel has trapped: what WASM memory holds is unknown, so the engine must be replaced. */
   get isBroken(): boolean {
     return this.#isBroken;
@@ -125,9 +130,10 @@ export class EdgeEngine implements Engine {
   }
 
   /**
-   * Reads tokens and yields the logits of every one, [n, V] for each chunk of n; returns the new state. A chunk has at
-   * most `chunkTokens` tokens, and no more than the instance's `logitsTokens`. Whoever does not read to the end calls
-   * `return()`. Throws `cancelled` once `signal` is aborted.
+   * Reads tokens and yields the logits of every one, [n, V] for each chunk of n; returns the new state. Chunks have
+   * `chunkTokens` tokens, the instance's `logitsTokens` unless told, and the last one what is left. Whoever does not read
+   * to the end calls `return()`.
+   * @throws GriffinError `invalid_argument` for longer chunks than `logitsTokens`, `cancelled` once `signal` is aborted
    */
   async *score(
     tokens: readonly number[],

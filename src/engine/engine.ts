@@ -1,5 +1,6 @@
 // Engine: what runs a turn, wherever the model is. Edge and origin implement it; conversations know nothing else.
 import type { State } from "../model/state.ts";
+import type { Format } from "./constraints/constraint.ts";
 import type { TokenLogProbability } from "./log-probabilities.ts";
 import type { SamplingOptions } from "./sampling.ts";
 
@@ -19,6 +20,8 @@ export interface Turn {
   stop?: readonly string[];
   /** Tokens that end the reply; the model's own unless told. */
   stopTokens?: readonly number[];
+  /** What the reply is held to; any text and token unless told. */
+  format?: Format;
   /** Plain sampling at temperature 1 with a random seed unless told. */
   sampling?: Partial<SamplingOptions>;
   /** Report log-probabilities: of each token and of this many most likely ones beside it. */

@@ -65,14 +65,20 @@ export const stepSignatures: Record<StepOperator, FunctionSignature> = {
   },
 };
 
+/** A node's inputs, the optional ones that it leaves out as "". */
+const inputsOf = ({ operator, inputs }: GraphNode) => signatures[operator].inputs.map((_, i) => inputs[i] ?? "");
+
 /** As the kernels of linears take them; 0 is none. */
 const activations: Partial<Record<StepOperator, number>> = { gelu_mul: 1, silu_mul: 2 };
 
-/** The calls to make, in order, for these nodes; each fused one stands where the last of its nodes stood. */
-export function fuse(nodes: readonly GraphNode[]): StepNode[] {
+/**
+ * The calls to make, in order, for these nodes; each fused one stands where the last of its nodes stood. `results`:
+ * values that are wanted for themselves, which no fused call may swallow.
+ */
+export function fuse(nodes: readonly GraphNode[], results: readonly string[]): StepNode[] {
   const makers = new Map(nodes.flatMap((node) => node.outputs.map((name) => [name, node] as const)));
   const uses = new Map<string, number>();
-  for (const name of nodes.flatMap(({ inputs }) => inputs)) uses.set(name, (uses.get(name) ?? 0) + 1);
+  for (const name of [...nodes.flatMap(({ inputs }) => inputs), ...results]) uses.set(name, (uses.get(name) ?? 0) + 1);
   /** The node that makes a value, if it is one of these operators and nobody else takes the value. */
   const makerOf = (name: string | undefined, operators: readonly OperatorName[], times = 1) => {
     const maker = makers.get(name ?? "");
@@ -84,11 +90,11 @@ export function fuse(nodes: readonly GraphNode[]): StepNode[] {
     const [gate, other = ""] = node.inputs;
     const activation = activations[node.operator];
     const maker = activation === undefined ? undefined : makerOf(gate, ["linear", "linear_q"]);
-    if (activation === undefined || maker === undefined) return node;
+    // The result lies where `other` did, row by row of it, while the linear still reads all of its own input.
+    if (activation === undefined || maker === undefined || maker.inputs.includes(other)) return node;
     gone.add(maker);
     const operator = maker.operator === "linear" ? "gated_linear" : "gated_linear_q";
-    const inputs = signatures[maker.operator].inputs.map((_, i) => maker.inputs[i] ?? "");
-    return { ...node, operator, inputs: [...inputs, other], attributes: { activation } };
+    return { ...node, operator, inputs: [...inputsOf(maker), other], attributes: { activation } };
   };
   const fuseRecurrence = (node: GraphNode): StepNode => {
     const [c, input, recurrent, ...rest] = node.inputs;
@@ -98,11 +104,17 @@ export function fuse(nodes: readonly GraphNode[]): StepNode[] {
       makerOf(recurrent, ["block_diagonal"]),
     ];
     if (conv === undefined || !gates.every((gate) => gate?.inputs[0] === c)) return node;
-    const weights = gates.flatMap((gate) => gate?.inputs.slice(1) ?? []);
+    const weights = gates.flatMap((gate) => (gate === undefined ? [] : inputsOf(gate).slice(1)));
     for (const each of [conv, ...gates]) if (each !== undefined) gone.add(each);
     const [y = "", state = ""] = node.outputs;
     const outputs = [y, conv.outputs[1] ?? "", state];
-    return { ...node, operator: "recurrence", inputs: [...conv.inputs, ...weights, ...rest], outputs, attributes: {} };
+    return {
+      ...node,
+      operator: "recurrence",
+      inputs: [...inputsOf(conv), ...weights, ...rest],
+      outputs,
+      attributes: {},
+    };
   };
   const steps = nodes.map(
     (node) => [node, node.operator === "rg_lru" ? fuseRecurrence(node) : fuseGate(node)] as const,

@@ -23,7 +23,7 @@ import {
 } from "./memory.ts";
 import { buildPlan, type Plan } from "./plan.ts";
 import { schedule } from "./schedule.ts";
-import type { OpenTeam, Team } from "./team.ts";
+import type { Team, TeamMaker } from "./team.ts";
 import { stagingBytes, storeWeights } from "./weights.ts";
 
 export interface InstanceOptions {
@@ -36,7 +36,7 @@ export interface InstanceOptions {
   /** Refuse models that need more memory than this. */
   memoryLimitBytes?: number;
   /** Makes threads that share the work; the module must be the one for threads. */
-  openTeam?: OpenTeam;
+  team?: TeamMaker;
 }
 
 /**
@@ -66,14 +66,13 @@ export class Instance {
   readonly layout: MemoryLayout;
   readonly stateLayout: StateLayout;
   readonly #kernels: Kernels;
-  readonly #team: Team | undefined;
+  #team: Team | undefined;
   readonly #plan: (tokens: number, logits: Rows) => Plan;
 
-  private constructor(kernels: Kernels, checkpoint: Checkpoint, options: InstanceOptions, team: Team | undefined) {
+  private constructor(kernels: Kernels, checkpoint: Checkpoint, options: InstanceOptions) {
     const { config, manifest } = checkpoint;
     const graph = readGraph(decodeModel(checkpoint.graph));
     this.#kernels = kernels;
-    this.#team = team;
     this.vocabSize = config.vocabSize;
     this.chunkTokens = atLeastOne("chunkTokens", options.chunkTokens ?? chunkTokensFor(manifest));
     const logitsTokens = options.logitsTokens ?? logitsTokensFor(config.vocabSize);
@@ -82,7 +81,7 @@ export class Instance {
 
     checkGraph(graph, this.stateLayout, config, manifest.kv);
 
-    const shares = team?.shares ?? 1;
+    const shares = options.team?.shares ?? 1;
     const passes = {
       none: schedule(graph, kernels, this.chunkTokens, "none", shares),
       last: schedule(graph, kernels, this.chunkTokens, "last", shares),
@@ -108,11 +107,9 @@ export class Instance {
     checkpoint: Checkpoint,
     options: InstanceOptions = {},
   ): Promise<Instance> {
-    const { openTeam } = options;
-    if (openTeam === undefined) return new Instance(await instantiateKernels(module), checkpoint, options, undefined);
-    const memory = new WebAssembly.Memory({ initial: 1, maximum: addressableBytes / pageBytes, shared: true });
-    const kernels = await instantiateKernels(module, memory);
-    return new Instance(kernels, checkpoint, options, await openTeam(module, memory));
+    const shared = { initial: 1, maximum: addressableBytes / pageBytes, shared: true };
+    const memory = options.team && new WebAssembly.Memory(shared);
+    return new Instance(await instantiateKernels(module, memory), checkpoint, options);
   }
 
   /** A model ready to run. Throws `model_too_large` before any weight is read. */
@@ -122,9 +119,21 @@ export class Instance {
     options: InstanceOptions = {},
   ): Promise<Instance> {
     const instance = await Instance.prepare(module, checkpoint, options);
-    reserve(instance.#kernels.memory, instance.layout.totalBytes);
-    await storeWeights(instance.#kernels, instance.layout.weights, checkpoint.weights(), instance.layout.arenaPtr);
+    const { memory } = instance.#kernels;
+    reserve(memory, instance.layout.totalBytes);
+    instance.#team = await options.team?.open(module, memory);
+    try {
+      await storeWeights(instance.#kernels, instance.layout.weights, checkpoint.weights(), instance.layout.arenaPtr);
+    } catch (error) {
+      await instance.close();
+      throw error;
+    }
     return instance;
+  }
+
+  /** Lets the threads go that share its work. No pass may follow. */
+  async close(): Promise<void> {
+    await this.#team?.close();
   }
 
   /** The plan for a pass of this many tokens. */
@@ -164,7 +173,7 @@ export class Instance {
 
   /** A copy of memory from one address up to another. */
   bytes(from: number, to: number): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(this.#kernels.memory.buffer.slice(from, to) as ArrayBuffer);
+    return new Uint8Array(this.#kernels.memory.buffer, from, to - from).slice();
   }
 
   /** Leaves nothing of a conversation in memory: neither in its slot nor in the arena. */

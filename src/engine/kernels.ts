@@ -4,7 +4,7 @@ import { GriffinError } from "../errors.ts";
 import type { ElementType } from "../model/weights.ts";
 import { stepSignatures, type StepNode, type StepOperator } from "./fuse.ts";
 
-type Kernel = (...args: number[]) => void;
+type Kernel = (...args: number[]) => number | undefined;
 
 export const kernelNames = [
   "add",

@@ -16,8 +16,8 @@ export interface Packing {
   panelBytes: number;
   /** The matrix in whose panels these scales lie, and where; undefined of matrices. */
   inside?: { matrix: string; offsetBytes: number };
-  /** Packs `rows` stored rows, a panel's or the last ones of the matrix. */
-  pack(kernels: Kernels, toPtr: number, fromPtr: number, rows: number): void;
+  /** Packs `rows` stored rows, a panel's or the last ones of the matrix. false: a value is outside of the format. */
+  pack(kernels: Kernels, toPtr: number, fromPtr: number, rows: number): boolean;
 }
 
 /** The matrices of functions, and their scales; which element types a function multiplies by. */
@@ -30,6 +30,9 @@ const matrices: Partial<Record<OperatorName, { matrix: string; scales?: string; 
 
 /** Bytes of 32 elements of four rows, without and with their scales. */
 const blockBytes = { i8: { weights: 128, all: 144 }, i4: { weights: 64, all: 80 } };
+
+/** Seven bits: products of larger ones would not add up exactly in every build. */
+const mostInt8 = 63;
 
 /** The packing of every weight that is packed. Throws `invalid_graph` for weights that are no matrices of their functions. */
 export function packings(graph: Graph): Map<string, Packing> {
@@ -69,13 +72,17 @@ function packingOf({ dtype, shape: [, columns = 1] }: StoredTensor): Packing {
     return {
       panelRows: 4,
       panelBytes,
-      pack: (kernels, toPtr, fromPtr, rows) => kernels[`pack_${dtype}`](toPtr, fromPtr, rows, columns),
+      // Of int8 this is the largest magnitude; all of int4 are good.
+      pack: (kernels, ...at) => (kernels[`pack_${dtype}`](...at, columns) ?? 0) <= mostInt8,
     };
   }
   return {
     panelRows: 8,
     panelBytes: columns * 8 * (dtype === "f32" ? 4 : 2),
-    pack: (kernels, toPtr, fromPtr, rows) => kernels[`pack_${dtype}`](toPtr, fromPtr, rows, columns),
+    pack(kernels, ...at) {
+      kernels[`pack_${dtype}`](...at, columns);
+      return true;
+    },
   };
 }
 
@@ -91,7 +98,10 @@ function scalePacking(node: GraphNode, matrixName: string, matrix: StoredTensor,
   return {
     ...packingOf(matrix),
     inside: { matrix: matrixName, offsetBytes: blockBytes[dtype].weights },
-    pack: (kernels, toPtr, fromPtr, rows) => kernels[`pack_scales_${dtype}`](toPtr, fromPtr, rows, blocks),
+    pack(kernels, ...at) {
+      kernels[`pack_scales_${dtype}`](...at, blocks);
+      return true;
+    },
   };
 }
 

@@ -4,6 +4,7 @@ import { GriffinError } from "../errors.ts";
 import type { Config } from "../model/config.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { GeneratedToken, Turn, TurnResult } from "./engine.ts";
+import { compileFormat, Constraint } from "./constraints/constraint.ts";
 import { reportToken } from "./log-probabilities.ts";
 import { Sampler } from "./sampler.ts";
 import { parseSampling } from "./sampling.ts";
@@ -36,6 +37,8 @@ export function createReply(
   if (top !== undefined && !(Number.isInteger(top) && top >= 0 && top <= mostTopLogProbabilities)) {
     throw invalid(`topLogProbabilities must be an integer from 0 to ${mostTopLogProbabilities}, got ${top}.`);
   }
+  const constraint = constraintOf(turn, config, stopTokens, tokenizer);
+  const restrict = constraint && ((logits: Float32Array) => constraint.apply(logits));
   const sampler = new Sampler(parseSampling(turn.sampling ?? {}, config.vocabSize), config.vocabSize, config.window);
   sampler.context(turn.history ?? []);
   sampler.context(turn.tokens);
@@ -43,8 +46,11 @@ export function createReply(
   let completionTokens = 0;
   let stoppedBy: number | string | undefined;
 
+  /** With a format, where no token says that it is over. */
+  const isWhole = () => stopTokens.length === 0 && constraint?.isOver === true;
   const accept = (token: number): GeneratedToken => {
     sampler.accept(token);
+    constraint?.accept(token);
     completionTokens += 1;
     const spelt = spelling.push(token);
     stoppedBy = spelt.stoppedBy;
@@ -52,20 +58,32 @@ export function createReply(
   };
   return {
     get ended() {
-      return stoppedBy !== undefined || completionTokens >= maxTokens;
+      return stoppedBy !== undefined || completionTokens >= maxTokens || isWhole();
     },
     accept,
     next(logits, position) {
-      const generated = accept(sampler.sample(logits, position));
+      const generated = accept(sampler.sample(logits, position, restrict));
       if (top === undefined) return generated;
       return { ...generated, ...reportToken(logits, generated.token, top) };
     },
     end() {
-      const finishReason = stoppedBy !== undefined ? "stop" : completionTokens >= maxTokens ? "length" : "cancelled";
+      const finishReason =
+        stoppedBy !== undefined || isWhole() ? "stop" : completionTokens >= maxTokens ? "length" : "cancelled";
       const text = spelling.end();
       return { text, finishReason, completionTokens, ...(stoppedBy !== undefined && { stoppedBy }) };
     },
   };
+}
+
+function constraintOf(
+  { format }: Turn,
+  { vocabSize }: Config,
+  stopTokens: readonly number[],
+  tokenizer: Tokenizer | null,
+): Constraint | undefined {
+  if (format === undefined) return undefined;
+  if (tokenizer === null) throw invalid("A format needs a tokenizer; this checkpoint has none.");
+  return new Constraint(compileFormat(format), tokenizer, stopTokens, vocabSize);
 }
 
 const invalid = (message: string) => new GriffinError("invalid_argument", message);

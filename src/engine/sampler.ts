@@ -1,6 +1,7 @@
 // Sampler: draws the next token from the logits, the same one on every machine and in every language. Every number is
 // an f32 and every operation rounds to nearest even; exp32, log32 and sum32 are those of float32.ts. In order:
 //
+//  0. format       what does not fit a format that the caller set: l ← −∞
 //  1. bias         l ← l + bias[token]
 //  2. penalties    n times in this reply: l ← (l − frequency · n) − presence
 //                  among the last W tokens, prompt and reply: l ← l > 0 ? l / repetition : l · repetition
@@ -56,9 +57,13 @@ export class Sampler {
     this.#repliedTimes.set(token, (this.#repliedTimes.get(token) ?? 0) + 1);
   }
 
-  /** The token for `position` (how many tokens precede it), given the model's logits [V], which stay as they are. */
-  sample(logits: Float32Array, position: number): number {
+  /**
+   * The token for `position` (how many tokens precede it), given the model's logits [V], which stay as they are.
+   * `restrict` sets those of tokens that must not come to −∞; one at least is left.
+   */
+  sample(logits: Float32Array, position: number, restrict?: (logits: Float32Array) => void): number {
     this.#logits.set(logits);
+    restrict?.(this.#logits);
     this.#adjust();
     const best = highest(this.#logits);
     if (f(this.#options.temperature) === 0) return best;

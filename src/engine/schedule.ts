@@ -51,13 +51,15 @@ export function schedule(
   shares = 1,
 ): Schedule {
   const demand = demandedRows(graph, logits);
-  const nodes = fuse(graph.nodes.filter((node) => node.outputs.some((name) => rowCount(demand.get(name), 1) > 0)));
+  const needed = graph.nodes.filter((node) => node.outputs.some((name) => rowCount(demand.get(name), 1) > 0));
+  const results = graph.outputs.map(({ name }) => name);
+  const nodes = fuse(needed, results);
   const shapes = inferShapes(graph, nodes);
   const states = stateValues(nodes);
   const sizeOf = (name: string) => bytesOf(sized(shapes.get(name) ?? [], rowCount(demand.get(name), mostTokens)));
 
   const end = nodes.length;
-  const lastUse = new Map<string, number>(graph.outputs.map(({ name }) => [name, end]));
+  const lastUse = new Map<string, number>(results.map((name) => [name, end]));
   nodes.forEach((node, step) => {
     for (const name of node.inputs) lastUse.set(name, Math.max(step, lastUse.get(name) ?? 0));
   });

@@ -3,11 +3,16 @@
 import type { KernelName } from "./kernels.ts";
 
 export interface Team {
-  /** Into so many shares a call is dealt out: more than there are threads, so that one that is late costs little. */
-  readonly shares: number;
   /** Runs a kernel once with each list of arguments, by whoever comes first. Returns when all are done. */
   run(kernel: KernelName, shares: readonly (readonly number[])[]): void;
+  /** Lets its threads go. */
+  close(): Promise<void>;
 }
 
-/** Makes a team over the memory of an instance. The module is built for shared memory. */
-export type OpenTeam = (module: WebAssembly.Module, memory: WebAssembly.Memory) => Promise<Team>;
+/** A team to be. */
+export interface TeamMaker {
+  /** Into so many shares a call is dealt out: more than there are threads, so that one that is late costs little. */
+  readonly shares: number;
+  /** Makes the team over the memory of an instance. The module is built for shared memory. */
+  open(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<Team>;
+}

@@ -43,7 +43,12 @@ export async function storeWeights(
     }
     written.set(name, offsetBytes + bytes.byteLength);
     if (region.packing === undefined) memory.set(bytes, region.address + offsetBytes);
-    else storeRows(kernels, memory, region, region.packing, offsetBytes, bytes, stagingPtr);
+    else if (!storeRows(kernels, memory, region, region.packing, offsetBytes, bytes, stagingPtr)) {
+      throw new GriffinError(
+        "invalid_checkpoint",
+        `Weight "${name}" has values outside of −63…63, which int8 has here: the file is damaged, or was not converted by griffin.`,
+      );
+    }
   }
   for (const [name, region] of weights) {
     if (written.get(name) !== region.lengthBytes) {
@@ -55,7 +60,7 @@ export async function storeWeights(
   }
 }
 
-/** Appends bytes of stored rows to panels; a piece may begin and end anywhere. */
+/** Appends bytes of stored rows to panels; a piece may begin and end anywhere. false: not all are of the format. */
 function storeRows(
   kernels: Kernels,
   memory: Uint8Array,
@@ -64,7 +69,8 @@ function storeRows(
   offsetBytes: number,
   bytes: Uint8Array,
   stagingPtr: number,
-) {
+): boolean {
+  let isGood = true;
   const rowBytes = lengthBytes / rows;
   const storedBytes = rowBytes * panelRows;
   for (let done = 0; done < bytes.byteLength;) {
@@ -75,6 +81,8 @@ function storeRows(
     const take = Math.min(end - at, bytes.byteLength - done);
     memory.set(bytes.subarray(done, done + take), stagingPtr + at - start);
     done += take;
-    if (at + take === end) pack(kernels, address + panel * panelBytes, stagingPtr, (end - start) / rowBytes);
+    if (at + take === end)
+      isGood = pack(kernels, address + panel * panelBytes, stagingPtr, (end - start) / rowBytes) && isGood;
   }
+  return isGood;
 }

@@ -6,6 +6,8 @@ import { matchedRoutes } from "hono/route";
 import { getPath } from "hono/utils/url";
 import type { Env } from "../conversation/env.ts";
 import { GriffinError } from "../errors.ts";
+import { access, adminAccess, isOpen, rateHeaders } from "./access.ts";
+import { admin } from "./admin.ts";
 import { chatCompletions } from "./chat-completions.ts";
 import { completions } from "./completions.ts";
 import type { AppEnv } from "./context.ts";
@@ -18,7 +20,7 @@ import { countRequest, metrics } from "./metrics.ts";
 import { items } from "./items.ts";
 import { models } from "./models.ts";
 import { openApi } from "./openapi.ts";
-import { bodyLimitBytes } from "./read-body.ts";
+import { bodyLimitBytes, discardBody } from "./read-body.ts";
 import { createRequestLog } from "./request-log.ts";
 import { responses } from "./responses.ts";
 import { isStateFile, states } from "./states.ts";
@@ -47,6 +49,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     const requestLog = createRequestLog(log);
     context.set("log", requestLog);
     context.set("tenant", "");
+    context.set("charge", null);
     context.set("modelIds", () => modelIds(context.env));
     await next();
     context.header("x-request-id", requestLog.requestId);
@@ -56,13 +59,25 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     countRequest(context.req.method, route, context.res.status, Date.now() - startMs);
   });
   // Keys come in a header, never in a cookie: a page of any origin may ask.
-  app.use("/v1/*", cors({ origin: "*", exposeHeaders: ["x-request-id", "x-should-retry"], maxAge: 86_400 }));
+  app.use(
+    "/v1/*",
+    cors({
+      origin: "*",
+      exposeHeaders: ["x-request-id", "x-should-retry", "retry-after", "retry-after-ms", ...rateHeaders],
+      maxAge: 86_400,
+    }),
+  );
   const limitBody = bodyLimit({
     maxSize: bodyLimitBytes,
-    onError: () =>
-      errorResponse(new GriffinError("body_too_large", `A body may have at most ${bodyLimitBytes} bytes.`)),
+    async onError({ req: { raw } }) {
+      await discardBody(raw);
+      return errorResponse(new GriffinError("body_too_large", `A body may have at most ${bodyLimitBytes} bytes.`));
+    },
   });
   app.use("/v1/*", (context, next) => (isStateFile(context.req) ? next() : limitBody(context, next)));
+
+  app.use("/v1/*", access);
+  app.use("/metrics", (context, next) => (isOpen(context.env) ? next() : adminAccess(context, next)));
 
   const api = [
     chatCompletions,
@@ -75,6 +90,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     states,
     tokens,
     models,
+    admin,
   ];
   for (const routes of [...api, health, metrics, openApi, transparency]) app.route("/", routes);
   refuseOtherMethods(app);

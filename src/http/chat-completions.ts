@@ -3,43 +3,27 @@
 import { Hono, type Context } from "hono";
 import { z } from "zod";
 import type { TurnRequest } from "../conversation/protocol.ts";
+import { chatMessages, toMessages } from "./chat-messages.ts";
 import { chatChunks, chatCompletion } from "./chat-chunks.ts";
 import type { AppEnv } from "./context.ts";
 import { wireError } from "./errors.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
 import { chatName } from "./object-names.ts";
-import { readBody, unsupported } from "./read-body.ts";
+import { readBody } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
+import { formatOf, namingFields, responseFormat, structuredOutputs } from "./reply-format.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
 import { prefixStub, sharedByOf } from "./stubs.ts";
 import { finalView, readTurn, type TurnReader } from "./turn-events.ts";
-import { contentOf, maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
-
-const isPlainText = (format: unknown) =>
-  typeof format === "object" && format !== null && "type" in format && format.type === "text";
-
-const noTools = { message: "tools are not supported", ...unsupported };
-const isAbsent = (value: unknown) => value === undefined || value === null || (Array.isArray(value) && !value.length);
-
-const message = z.object({
-  role: z
-    .string()
-    .refine((role) => role !== "tool" && role !== "function", noTools)
-    .pipe(z.enum(["system", "developer", "user", "assistant"])),
-  tool_calls: z.unknown().refine(isAbsent, noTools).optional(),
-  function_call: z.unknown().refine(isAbsent, noTools).optional(),
-  content: contentOf("text"),
-});
+import { chatToolFields, chatTools, toolField } from "./tools.ts";
+import { maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
 
 export const chatRequest = refusing(
   {
     n: only(1),
-    tools: only(),
     functions: only(),
-    tool_choice: only("none", "auto"),
     function_call: only("none", "auto"),
-    response_format: isPlainText,
     modalities: (value) => Array.isArray(value) && value.every((each) => each === "text"),
     audio: only(),
     prediction: only(),
@@ -48,12 +32,15 @@ export const chatRequest = refusing(
   z
     .object({
       ...samplingFields,
-      messages: z.array(message, "expected a list of messages").min(1, "expected at least one message"),
+      messages: chatMessages,
+      ...chatToolFields,
       stream: z.boolean().nullish(),
       stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
       logprobs: z.boolean().nullish(),
       max_tokens: maxTokens,
       max_completion_tokens: maxTokens,
+      response_format: responseFormat.nullish(),
+      structured_outputs: structuredOutputs.nullish(),
       metadata,
     })
     .refine(({ logprobs, top_logprobs: top }) => logprobs || (top ?? 0) === 0, {
@@ -64,28 +51,34 @@ export const chatRequest = refusing(
 
 export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", async (context) => {
   const { value: body, text } = await readBody(context.req, chatRequest);
-  const messages = body.messages.map(({ role, content }) => ({ role, content }));
+  const messages = toMessages(body.messages);
+  const { format, param } = formatOf(body);
+  const tools = chatTools(body);
   const options = turnOptions(body, {
     modelIds: context.var.modelIds(),
     maxTokens: body.max_completion_tokens ?? body.max_tokens,
     maxTokensField: body.max_completion_tokens ? "max_completion_tokens" : "max_tokens",
     topLogProbabilities: body.logprobs ? (body.top_logprobs ?? 0) : null,
+    format,
+    tools,
+    chargedTo: context.var.charge,
   });
-  const { repeatKey, repeatWithinMs, isNamed } = await repeatOf(context, text);
+  const { repeatKey, repeatWithinMs, isNamed } = await repeatOf(context, text, false);
   const request: TurnRequest = {
     place: { kind: "prefix" },
     messages,
-    options: { ...options, sharedBy: await sharedByOf(context, options.model, messages) },
+    options: { ...options, sharedBy: await sharedByOf(context, options, messages) },
     endsWithClient: true,
     repeatKey,
     repeatWithinMs,
     isNamed,
     metadata: body.metadata ?? {},
   };
-  const object = await chatName(options.model, messages);
+  const fields = (ours: string) => (ours === "format" ? param : toolField(ours, "function.parameters"));
+  const object = await chatName(options.model, messages, tools?.list);
   const stub = prefixStub(context, object);
   context.var.log.add({ object: stub.id.toString() });
-  const turn = readTurn(await stub.stream(request), context.req.raw.signal);
+  const turn = readTurn(await namingFields(stub.stream(request), fields), context.req.raw.signal);
   if (body.stream) return streamed(context, object, turn, body.stream_options?.include_usage ?? false);
 
   return patientJson(context, completed(context, object, turn), turn.abandon);

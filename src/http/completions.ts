@@ -15,6 +15,7 @@ import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { randomName } from "./object-names.ts";
 import { written } from "./openapi/written.ts";
 import { readBody, unsupported } from "./read-body.ts";
+import { formatOf, namingFields, structuredOutputs } from "./reply-format.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
 import { workStub } from "./stubs.ts";
 import { isTokenIds } from "./token-ids.ts";
@@ -69,6 +70,7 @@ export const completionRequest = refusing(
       best_of: z.int().nullish(),
       echo: z.boolean().nullish(),
       logprobs: z.int().min(0).max(20).nullish(),
+      structured_outputs: structuredOutputs.nullish(),
       stream: z.boolean().nullish(),
       stream_options: z.object({ include_usage: z.boolean().nullish() }).nullish(),
     })
@@ -89,16 +91,21 @@ export const completionRequest = refusing(
 
 export const completions = new Hono<AppEnv>().post("/v1/completions", async (context) => {
   const { value: body } = await readBody(context.req, completionRequest);
+  const { format, param } = formatOf(body);
   const options = turnOptions(body, {
     modelIds: context.var.modelIds(),
     maxTokens: body.max_tokens ?? defaultMaxTokens,
     maxTokensField: "max_tokens",
     topLogProbabilities: body.logprobs ?? null,
+    format,
+    chargedTo: context.var.charge,
   });
   const n = body.n ?? 1;
   const stub = workStub(context);
   context.var.log.add({ object: stub.id.toString() });
-  const stream = await stub.complete({ prompts: body.prompt, n, echo: body.echo ?? false, options });
+  const request = { prompts: body.prompt, n, echo: body.echo ?? false, options };
+  const fields = (ours: string) => (ours === "format" ? param : undefined);
+  const stream = await namingFields(stub.complete(request), fields);
   const reader = readEvents(stream, isLast, context.req.raw.signal);
   const created = Math.floor(Date.now() / 1000);
   const head: CompletionHead = { id: `cmpl_${randomName()}`, object: "text_completion", created, model: options.model };

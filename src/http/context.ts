@@ -1,5 +1,6 @@
 // What every handler finds in its Hono context.
 import type { Env } from "../conversation/env.ts";
+import type { Charge } from "../tenant/protocol.ts";
 import type { RequestLog } from "./request-log.ts";
 
 export interface AppEnv {
@@ -8,6 +9,8 @@ export interface AppEnv {
     log: RequestLog;
     /** Whose request it is: all objects it reaches are this tenant's. "" where the server is open to everybody. */
     tenant: string;
+    /** Where the tokens of this request are charged; null where the server is open, or it runs none. */
+    charge: Charge | null;
     /** The ids of the configured models, the default first. */
     modelIds: () => string[];
   };

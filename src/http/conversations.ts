@@ -5,7 +5,7 @@ import type { ConversationView, ForkPoint } from "../conversation/protocol.ts";
 import { expiryMs, retentionMs } from "../conversation/retention.ts";
 import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
-import { formatId, noSuch, parseId, parseMessageId } from "./ids.ts";
+import { formatId, noSuch, parseId, parseItemId } from "./ids.ts";
 import { itemsRequestOf, newItems } from "./new-items.ts";
 import { readBody } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
@@ -37,7 +37,7 @@ export const forkRequest = z
 export const conversations = new Hono<AppEnv>()
   .post("/v1/conversations", async (context) => {
     const { value, text } = await readBody(context.req, createRequest);
-    const repeat = await repeatOf(context, text);
+    const repeat = await repeatOf(context, text, true);
     const { newObject: object } = repeat;
     const stub = conversationStub(context, object);
     context.var.log.add({ object: stub.id.toString() });
@@ -66,7 +66,7 @@ export const conversations = new Hono<AppEnv>()
     const { object, branch, stub } = named(context);
     const { value, text } = await readBody(context.req, forkRequest);
     const point = forkPoint(object, value);
-    const { repeatKey, repeatWithinMs } = await repeatOf(context, text);
+    const { repeatKey, repeatWithinMs } = await repeatOf(context, text, false);
     const unknown = value.item_id ? unknownItem : point?.turn ? unknownForkPoint : unknownConversation;
     const view = await found(stub.fork(branch, point, { repeatKey, repeatWithinMs }), unknown);
     return context.json(conversationObject(context, object, view));
@@ -102,7 +102,7 @@ export function conversationObject({ env }: Pick<Context<AppEnv>, "env">, object
 /** Where to fork; null for the end. Responses and items of other conversations are as unknown as any. */
 function forkPoint(object: string, { response_id, item_id }: z.infer<typeof forkRequest>): ForkPoint | null {
   if (item_id) {
-    const id = parseMessageId(item_id);
+    const id = parseItemId(item_id);
     if (id?.object !== object) throw unknownItem();
     return { turn: id.number, item: id.item };
   }

@@ -15,6 +15,7 @@ export const statusOf = {
   invalid_config: 500,
   invalid_graph: 500,
   invalid_state: 400,
+  invalid_api_key: 401,
   io_failed: 500,
   key_reused: 422,
   model_not_found: 404,
@@ -22,7 +23,9 @@ export const statusOf = {
   moderation_failed: 503,
   not_found: 404,
   overloaded: 503,
+  rate_limited: 429,
   refused: 400,
+  scope_missing: 403,
   unsupported: 400,
 } as const satisfies Record<ErrorCode, number>;
 
@@ -91,7 +94,8 @@ export function loggableError(error: unknown): Record<string, unknown> {
   return { error_code: code, error_name: ours?.name, error_stack: frames?.map((line) => line.trim()) };
 }
 
-function blameOf(error: unknown): Blame | undefined {
+/** What an error blames; undefined for one that blames nothing. */
+export function blameOf(error: unknown): Blame | undefined {
   const cause: unknown = error instanceof Error ? error.cause : undefined;
   if (typeof cause !== "object" || cause === null || !("param" in cause)) return;
   const { param } = cause;

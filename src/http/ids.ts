@@ -13,7 +13,8 @@ export interface Id {
   number: number;
 }
 
-const messageShape = /^msg_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})_(0|[1-9][0-9]{0,8})$/;
+const itemShape = /^(?:msg|fc|fco)_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})_(0|[1-9][0-9]{0,8})$/;
+const callShape = /^call_([a-z2-7]{32})_([1-9][0-9]{0,8})_0$/;
 const shape = /^([a-z]+)_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})$/;
 
 export const formatId = (kind: IdKind, { object, number }: Id): string => `${prefixes[kind]}_${object}_${number}`;
@@ -25,19 +26,34 @@ export function parseId(kind: IdKind, text: string, unknown: () => Error = () =>
   return { object, number: Number(number) };
 }
 
-/** Id of a message of a turn: 0 is the reply, 1 and up are what it replies to. */
-export const formatMessageId = ({ object, number }: Id, index: number): string => `msg_${object}_${number}_${index}`;
+/** Kind of item → the word its id begins with. */
+const itemPrefixes = { message: "msg", function_call: "fc", function_call_output: "fco" } as const;
 
-/** A message of a turn. */
-export interface MessageId extends Id {
+/** An item of a turn. */
+export interface ItemId extends Id {
   /** 0 is the turn's reply, 1 and up are what it replies to. */
   item: number;
 }
 
-/** The turn that a message belongs to, and which one it is; null where the text is no id of one. */
-export function parseMessageId(text: string): MessageId | null {
-  const [, object, number, item] = messageShape.exec(text) ?? [];
+export const formatItemId = (kind: keyof typeof itemPrefixes, { object, number }: Id, item: number): string =>
+  `${itemPrefixes[kind]}_${object}_${number}_${item}`;
+
+/** Id of a message of a turn. */
+export const formatMessageId = (id: Id, item: number): string => formatItemId("message", id, item);
+
+/** The turn that an item belongs to, and which one it is; null where the text is no id of one. */
+export function parseItemId(text: string): ItemId | null {
+  const [, object, number, item] = itemShape.exec(text) ?? [];
   return object === undefined ? null : { object, number: Number(number), item: Number(item) };
+}
+
+/** Id of the call that a turn's reply is: what an answer to it names. */
+export const formatCallId = ({ object, number }: Id): string => `call_${object}_${number}_0`;
+
+/** The turn whose reply is this call; null where the text is no id of one. */
+export function turnOfCall(text: string): Id | null {
+  const [, object, number] = callShape.exec(text) ?? [];
+  return object === undefined ? null : { object, number: Number(number) };
 }
 
 /** The one answer to ids that are malformed, unknown or deleted. */

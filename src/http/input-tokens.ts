@@ -5,6 +5,7 @@ import { readBody } from "./read-body.ts";
 import { randomName } from "./object-names.ts";
 import { asked, responseRequest } from "./responses.ts";
 import { conversationStub, found, workStub } from "./stubs.ts";
+import { responseTools } from "./tools.ts";
 import { knownModel } from "./turn-fields.ts";
 
 export const inputTokens = new Hono<AppEnv>().post("/v1/responses/input_tokens", async (context) => {
@@ -15,6 +16,6 @@ export const inputTokens = new Hono<AppEnv>().post("/v1/responses/input_tokens",
   const isNew = place.kind === "after" && place.turn === null;
   const stub = isNew ? workStub(context) : conversationStub(context, object);
   context.var.log.add({ object: stub.id.toString() });
-  const count = await found(stub.countTokens({ model, place, messages }), unknown);
+  const count = await found(stub.countTokens({ model, place, messages, tools: responseTools(body) }), unknown);
   return context.json({ object: "response.input_tokens", input_tokens: count });
 });

@@ -5,7 +5,7 @@ import type { AppEnv } from "./context.ts";
 import { conversationItems, inputItems } from "./conversation-items.ts";
 import { conversationObject, named, unknownConversation } from "./conversations.ts";
 import { requestError } from "./errors.ts";
-import { noSuch, parseMessageId, type MessageId } from "./ids.ts";
+import { noSuch, parseItemId, type ItemId } from "./ids.ts";
 import { itemsRequestOf, newItems } from "./new-items.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
@@ -33,7 +33,7 @@ export const items = new Hono<AppEnv>()
   .post("/v1/conversations/:id/items", async (context) => {
     const { value, text } = await readBody(context.req, appendRequest);
     const { object, branch, stub } = named(context);
-    const request = itemsRequestOf(context, value.items, await repeatOf(context, text));
+    const request = itemsRequestOf(context, value.items, await repeatOf(context, text, false));
     const view = await found(stub.append(branch, request), unknownConversation);
     return context.json(listOf(conversationItems(object, [view]), false));
   })
@@ -63,14 +63,14 @@ const unknownItem = () => noSuch("item");
 const unknownAfter = () => requestError("invalid_argument", "after: expected the id of an item of this list.", "after");
 
 /** An item of an object, as the path names it. */
-function itemOf(object: string, text: string): MessageId {
-  const id = parseMessageId(text);
+function itemOf(object: string, text: string): ItemId {
+  const id = parseItemId(text);
   if (id?.object !== object) throw unknownItem();
   return id;
 }
 
 function turnToListFrom(object: string, itemId: string): number {
-  const id = parseMessageId(itemId);
+  const id = parseItemId(itemId);
   if (id?.object !== object) throw unknownAfter();
   return id.number;
 }

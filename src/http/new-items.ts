@@ -3,23 +3,13 @@ import type { Context } from "hono";
 import { z } from "zod";
 import type { ItemsRequest } from "../conversation/protocol.ts";
 import type { AppEnv } from "./context.ts";
-import { unsupported } from "./read-body.ts";
 import type { Repeat } from "./repeat.ts";
+import { messageItem } from "./response-input.ts";
 import { messagesOf } from "./response-object.ts";
-import { contentOf, turnOptions } from "./turn-fields.ts";
+import { turnOptions } from "./turn-fields.ts";
 
 /** OpenAI's limit. */
 const mostItems = 20;
-
-/** A message, as inputs and outputs write them. */
-export const messageItem = z.object({
-  type: z
-    .string()
-    .refine((type) => type === "message", { message: "only items of type message are supported", ...unsupported })
-    .optional(),
-  role: z.enum(["system", "developer", "user", "assistant"]),
-  content: contentOf("input_text", "output_text", "text"),
-});
 
 export const newItems = z.array(messageItem, "expected a list of items").max(mostItems);
 
@@ -30,6 +20,9 @@ export function itemsRequestOf(
   { repeatKey, repeatWithinMs, isNamed }: Repeat,
 ): ItemsRequest {
   const modelIds = context.var.modelIds();
-  const options = turnOptions({}, { modelIds, maxTokens: null, maxTokensField: "", topLogProbabilities: null });
+  const options = turnOptions(
+    {},
+    { modelIds, maxTokens: null, maxTokensField: "", topLogProbabilities: null, format: null },
+  );
   return { messages: messagesOf(null, items), options, repeatKey, repeatWithinMs, isNamed };
 }

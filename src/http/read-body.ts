@@ -8,6 +8,9 @@ import { requestError } from "./errors.ts";
 /** The largest body that is read. */
 export const bodyLimitBytes = 2 ** 20;
 
+/** So much of a body that is refused is read. */
+const mostDiscardedBytes = 2 ** 24;
+
 /** Of a key that is repeated in an error. */
 const mostKeyCharacters = 64;
 
@@ -39,6 +42,16 @@ export function checkShape<T>(schema: z.ZodType<T>, value: unknown): T {
   throw requestError(isUnsupported ? "unsupported" : "invalid_argument", message, param);
 }
 
+/** Reads what is left of a body that is refused, or its sender would see a broken connection instead of the answer. */
+export async function discardBody({ body }: Request): Promise<void> {
+  let bytes = 0;
+  try {
+    for await (const piece of body ?? []) if ((bytes += piece.byteLength) > mostDiscardedBytes) return;
+  } catch {
+    // Whoever left will not miss the answer.
+  }
+}
+
 /** The bytes of a body, at most `limitBytes` of which are ever held. Throws `body_too_large`. */
 export async function readBytes({ raw }: HonoRequest, limitBytes: number): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
@@ -46,8 +59,8 @@ export async function readBytes({ raw }: HonoRequest, limitBytes: number): Promi
   try {
     for await (const piece of raw.body ?? []) {
       bytes += piece.byteLength;
-      if (bytes > limitBytes) break;
-      pieces.push(piece);
+      if (bytes <= limitBytes) pieces.push(piece);
+      else if (bytes > limitBytes + mostDiscardedBytes) break;
     }
   } catch (cause) {
     throw left(cause);

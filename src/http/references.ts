@@ -2,36 +2,15 @@
 // again. Each becomes its message. Where all that was said up to a referred reply is what a stored turn has behind it,
 // the response goes on from that turn.
 import type { Context } from "hono";
-import { z } from "zod";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
-import { parseMessageId, type MessageId } from "./ids.ts";
-import { messageItem } from "./new-items.ts";
-import { jsonForm, written } from "./openapi/written.ts";
+import { formatCallId, parseItemId, type ItemId } from "./ids.ts";
+import type { Reference } from "./response-input.ts";
 import { conversationStub } from "./stubs.ts";
 
 /** A reference is short and its text is not: so much of it all together is read, in UTF-16 units. */
 const mostReferredLength = 2 ** 22;
-
-const reference = z.object({ type: z.literal("item_reference"), id: z.string() });
-type InputItem = z.infer<typeof messageItem> | z.infer<typeof reference>;
-
-/** An item of an input: a message, or a reference to one. */
-export const inputItem: z.ZodType<InputItem> = written(
-  z.unknown().transform((value, context): InputItem => {
-    const isReference =
-      typeof value === "object" && value !== null && "type" in value && value.type === "item_reference";
-    const result = (isReference ? reference : messageItem).safeParse(value);
-    if (result.success) return result.data;
-    for (const issue of result.error.issues) {
-      const params = issue.code === "custom" ? issue.params : undefined;
-      context.issues.push({ code: "custom", message: issue.message, path: issue.path, params, input: value });
-    }
-    return z.NEVER;
-  }),
-  { anyOf: [jsonForm(messageItem), jsonForm(reference)] },
-);
 
 /** The turn that a list of messages goes on from, and what of them comes after it. */
 export interface Continued {
@@ -43,8 +22,8 @@ export interface Continued {
 /** The messages of an input, every reference replaced. Throws `invalid_argument` on one to what is not there. */
 export async function resolveInput(
   context: Context<AppEnv>,
-  input: readonly InputItem[],
-): Promise<{ messages: ChatMessage[]; lastReply: { id: MessageId; index: number } | null }> {
+  input: readonly (ChatMessage | Reference)[],
+): Promise<{ messages: ChatMessage[]; lastReply: { id: ItemId; index: number } | null }> {
   const references = input.flatMap((item, index) => ("id" in item ? [{ index, id: parsed(item.id, index) }] : []));
   const resolved = new Map<number, ChatMessage>();
   let length = 0;
@@ -53,24 +32,24 @@ export async function resolveInput(
       those.map(({ id }) => id),
       mostReferredLength,
     );
-    for (const [i, { index }] of those.entries()) {
+    for (const [i, { index, id }] of those.entries()) {
       const message = found[i] ?? null;
       if (message === null) throw unknown(index);
       length += message.content.length;
       if (length > mostReferredLength) throw tooMuch();
-      resolved.set(index, message);
+      resolved.set(index, id.item === 0 ? { ...message, callId: formatCallId(id) } : message);
     }
   }
   const messages = input.map((item, index) => ("id" in item ? (resolved.get(index) ?? fail(index)) : item));
   const lastReply = references.findLast(({ id }) => id.item === 0) ?? null;
-  return { messages: messages.map(({ role, content }) => ({ role, content })), lastReply };
+  return { messages, lastReply };
 }
 
 /** Whether `messages` up to the one at `index`, a reply, are all that a stored turn has behind it, its own reply last. */
 export async function continued(
   context: Context<AppEnv>,
   messages: readonly ChatMessage[],
-  { id, index }: { id: MessageId; index: number },
+  { id, index }: { id: ItemId; index: number },
 ): Promise<Continued | null> {
   const rest = messages.slice(index + 1);
   if (rest.length === 0) return null;
@@ -79,8 +58,8 @@ export async function continued(
   return isIt ? { object, turn, messages: rest } : null;
 }
 
-function parsed(text: string, index: number): MessageId {
-  const id = parseMessageId(text);
+function parsed(text: string, index: number): ItemId {
+  const id = parseItemId(text);
   if (id === null) throw unknown(index);
   return id;
 }

@@ -10,21 +10,17 @@ import { formatId, noSuch, parseId } from "./ids.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
-import { continued, inputItem, resolveInput } from "./references.ts";
+import { continued, resolveInput } from "./references.ts";
 import { repeatOf, type Repeat } from "./repeat.ts";
+import { formatOf, namingFields, structuredOutputs, textFormat } from "./reply-format.ts";
+import { answeredCalls, responseInput, type Answered } from "./response-input.ts";
 import { isLastType, responseEvents } from "./response-events.ts";
 import { messagesOf, responseObject } from "./response-object.ts";
 import { doneMessage, encodeMessage, sseHeaders } from "./sse.ts";
 import { conversationStub, found, sharedByOf } from "./stubs.ts";
-import { jsonForm, written } from "./openapi/written.ts";
-import { finalView, readTurn, turnError, type TurnReader } from "./turn-events.ts";
+import { finalView, readTurn, refusalOf, turnError, type TurnReader } from "./turn-events.ts";
+import { responseToolFields, responseTools, toolField } from "./tools.ts";
 import { maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
-
-const inputMessages = z.array(inputItem, "expected a text or a list of messages");
-const input = written(
-  z.preprocess((value) => (typeof value === "string" ? [{ role: "user", content: value }] : value), inputMessages),
-  { anyOf: [{ type: "string" }, jsonForm(inputMessages)] },
-);
 
 /** What OpenAI's clients may ask to include; there is only one of these here. */
 const includable = [
@@ -40,23 +36,22 @@ const includable = [
 
 export const responseRequest = refusing(
   {
-    tools: only(),
-    tool_choice: only("none", "auto"),
     prompt: only(),
     context_management: only(),
-    "text.format.type": only("text"),
   },
   z
     .object({
       ...samplingFields,
-      input,
+      input: responseInput,
+      ...responseToolFields,
       instructions: z.string().nullish(),
       previous_response_id: z.string().nullish(),
       conversation: z
         .union([z.string(), z.object({ id: z.string() })], "expected an id or an object with one")
         .nullish(),
       include: z.array(z.enum(includable)).nullish(),
-      text: z.object({ format: z.object({ type: z.string() }).nullish(), verbosity: z.unknown().optional() }).nullish(),
+      text: z.object({ format: textFormat.nullish(), verbosity: z.unknown().optional() }).nullish(),
+      structured_outputs: structuredOutputs.nullish(),
       stream: z.boolean().nullish(),
       background: z.boolean().nullish(),
       store: z.boolean().nullish(),
@@ -97,6 +92,8 @@ export const responses = new Hono<AppEnv>()
   .post("/v1/responses", async (context) => {
     const { value: body, text } = await readBody(context.req, responseRequest);
     const wantsLogprobs = (body.top_logprobs ?? 0) > 0 || body.include?.includes("message.output_text.logprobs");
+    const { format, param } = formatOf(body);
+    const tools = responseTools(body);
     const options = turnOptions(body, {
       modelIds: context.var.modelIds(),
       maxTokens: body.max_output_tokens,
@@ -105,14 +102,18 @@ export const responses = new Hono<AppEnv>()
       store: body.store ?? true,
       truncation: body.truncation ?? "disabled",
       topLogProbabilities: wantsLogprobs ? (body.top_logprobs ?? 0) : null,
+      format,
+      tools,
+      chargedTo: context.var.charge,
     });
-    const repeat = await repeatOf(context, text);
-    const { object, place, unknown, messages } = await asked(context, body, repeat);
+    const repeat = await repeatOf(context, text, !body.conversation && !body.previous_response_id);
+    const { object, place, unknown, messages, answered } = await asked(context, body, repeat);
     const request: TurnRequest = {
       place,
       messages,
       // What is not to be kept is not kept for others either.
-      options: { ...options, sharedBy: options.store ? await sharedByOf(context, options.model, messages) : null },
+      options: { ...options, sharedBy: options.store ? await sharedByOf(context, options, messages) : null },
+      answers: answered.answers,
       endsWithClient: !options.store,
       repeatKey: repeat.repeatKey,
       repeatWithinMs: repeat.repeatWithinMs,
@@ -121,12 +122,15 @@ export const responses = new Hono<AppEnv>()
     };
     const stub = conversationStub(context, object);
     context.var.log.add({ object: stub.id.toString() });
+    const fields = (ours: string) =>
+      ours === "format" ? param : (answered.fields(ours) ?? toolField(ours, "parameters"));
+    const accepted = <T>(answer: Promise<T>) => found(namingFields(answer, fields), unknown);
     if (body.background && !body.stream) {
-      const view = await found(stub.begin(request), unknown);
+      const view = await accepted(stub.begin(request));
       context.var.log.add({ turn: view.turn });
       return context.json(responseObject(object, view));
     }
-    const turn = readTurn(await found(stub.stream(request), unknown), context.req.raw.signal);
+    const turn = readTurn(await accepted(stub.stream(request)), context.req.raw.signal);
     if (body.stream) return streamed(context, object, turn);
     return patientJson(context, finished(context, object, turn), turn.abandon);
   })
@@ -156,7 +160,7 @@ export const responses = new Hono<AppEnv>()
 async function finished({ var: { log } }: Context<AppEnv>, object: string, { events }: TurnReader) {
   const response = await read(object, events, (view) => {
     log.add({ turn: view.turn });
-    if (view.status === "failed") throw turnError(view);
+    if (view.status === "failed" && refusalOf(view) === null) throw turnError(view);
   });
   return response;
 }
@@ -189,21 +193,23 @@ const unknownConversation = () => requestError("not_found", noSuch("conversation
 const unknownPrevious = () =>
   requestError("not_found", noSuch("response").message, "previous_response_id", "previous_response_not_found");
 
-/** Where a response goes, and what it is asked. */
+/** Where a response goes, what it is asked, and which calls of tools that answers. */
 export async function asked(
   context: Context<AppEnv>,
   body: ResponseRequest,
   repeat: Pick<Repeat, "newObject">,
-): Promise<Place & { messages: ChatMessage[] }> {
+): Promise<Place & { messages: ChatMessage[]; answered: Answered }> {
   const place = placeOf(body, repeat);
   const { messages: said, lastReply } = await resolveInput(context, body.input);
   const messages = messagesOf(body.instructions, said);
+  const whole = () => ({ ...place, messages, answered: answeredCalls(said, place.object) });
   const isNew = !body.conversation && typeof body.previous_response_id !== "string";
-  if (!isNew || lastReply === null) return { ...place, messages };
+  if (!isNew || lastReply === null) return whole();
   const index = lastReply.index + messages.length - said.length;
   const known = await continued(context, messages, { ...lastReply, index });
-  if (known === null) return { ...place, messages };
-  return { ...place, ...known, place: { kind: "after", turn: known.turn } };
+  if (known === null) return whole();
+  const answered = answeredCalls(said, known.object, lastReply.index + 1);
+  return { ...place, ...known, place: { kind: "after", turn: known.turn }, answered };
 }
 
 /** Where a response goes. One without a place begins an object of its own. */

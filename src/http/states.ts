@@ -29,7 +29,13 @@ export const states = new Hono<AppEnv>()
     const { object, branch, stub } = named(context);
     const options = turnOptions(
       { model },
-      { modelIds: context.var.modelIds(), maxTokens: null, maxTokensField: "", topLogProbabilities: null },
+      {
+        modelIds: context.var.modelIds(),
+        maxTokens: null,
+        maxTokensField: "",
+        topLogProbabilities: null,
+        format: null,
+      },
     );
     await found(stub.branch(branch), unknownConversation);
     const file = await readBytes(context.req, await stub.stateFileLimitBytes(options.model));

@@ -2,6 +2,7 @@
 // id that nobody made. Prefixes of chats live apart from conversations: their names are hashes of texts, so no id may
 // lead to them.
 import type { Context } from "hono";
+import type { TurnOptions } from "../conversation/protocol.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { AppEnv } from "./context.ts";
 import { codeOf } from "./errors.ts";
@@ -21,10 +22,10 @@ export const prefixStub = ({ env: { CONVERSATIONS }, var: { tenant } }: Asked, o
 /** Name of the object that keeps the state behind the system texts of a chat, for all of a tenant's that begin so. */
 export async function sharedByOf(
   { var: { tenant } }: Pick<Context<AppEnv>, "var">,
-  model: string,
+  { model, tools }: TurnOptions,
   messages: readonly ChatMessage[],
 ): Promise<string | null> {
-  const object = await systemName(model, messages);
+  const object = await systemName(model, messages, tools?.list);
   return object === null ? null : nameOf("system", tenant, object);
 }
 

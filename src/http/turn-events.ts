@@ -68,4 +68,8 @@ export async function finalView(
 export const turnError = ({ error }: TurnView): GriffinError =>
   new GriffinError(error?.code ?? "internal", error?.message ?? "The turn failed.");
 
+/** Why moderation refused a turn, or the rest of it; null where it did not. */
+export const refusalOf = ({ status, error }: Pick<TurnView, "status" | "error">): string | null =>
+  status === "failed" && error?.code === "refused" ? error.message : null;
+
 const brokenOff = () => new GriffinError("internal", "The stream of a turn broke off.");

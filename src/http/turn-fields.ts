@@ -1,12 +1,12 @@
 // Fields that several routes share, and what they become in a turn's options. Ranges are OpenAI's where it has the
 // field, the engine's where it has not.
 import { z } from "zod";
-import { mostReplyTokens, type TurnOptions } from "../conversation/protocol.ts";
+import { mostReplyTokens, type ReplyFormat, type ToolUse, type TurnOptions } from "../conversation/protocol.ts";
 import { requestError } from "./errors.ts";
 import { jsonForm, written } from "./openapi/written.ts";
 import { unsupported } from "./read-body.ts";
 
-const defaultMaxTokens = 1024;
+export const defaultMaxTokens = 1024;
 const mostStopStrings = 16;
 /** They are stored with the turn, in one row. */
 const mostBiases = 1_024;
@@ -61,15 +61,18 @@ interface Rest {
   maxTokensField: string;
   topLogProbabilities: number | null;
   background?: boolean;
+  format: ReplyFormat | null;
   store?: boolean;
   truncation?: TurnOptions["truncation"];
+  tools?: ToolUse | null;
   sharedBy?: string | null;
+  chargedTo?: TurnOptions["chargedTo"];
 }
 
 /** A turn's options, all filled in. Fails with `model_not_found`. */
 export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
-  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities } = rest;
-  const { background = false, store = true, truncation = "disabled", sharedBy = null } = rest;
+  const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities, format, tools = null } = rest;
+  const { background = false, store = true, truncation = "disabled", sharedBy = null, chargedTo = null } = rest;
   const most = mostReplyTokens(topLogProbabilities);
   if ((limit ?? 0) > most) {
     const why = topLogProbabilities === null ? "" : " with log-probabilities";
@@ -97,9 +100,12 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     seed: seedText(request.seed),
     topLogProbabilities,
     background,
+    format,
     store,
     truncation,
+    tools,
     sharedBy,
+    chargedTo,
   };
 }
 

@@ -3,6 +3,7 @@
 // Control tokens are put in by id; texts go through `encodeText`, which cannot produce one.
 import { GriffinError } from "../errors.ts";
 import type { Tokenizer } from "./tokenizer.ts";
+import { responseText } from "./tool-text.ts";
 
 /** The control tokens of the template. */
 export interface ChatTokens {
@@ -11,13 +12,15 @@ export interface ChatTokens {
   endOfTurnTokenId: number;
 }
 
-/** `assistant` is another word for `model`, `developer` for `system`. */
-export const chatRoles = ["system", "developer", "user", "model", "assistant"] as const;
+/** `assistant` is another word for `model`, `developer` for `system`. What a tool answered stands in a user's turn. */
+export const chatRoles = ["system", "developer", "user", "model", "assistant", "tool"] as const;
 export type ChatRole = (typeof chatRoles)[number];
 
 export interface ChatMessage {
   role: ChatRole;
   content: string;
+  /** Of a tool's answer, and of a call that a client sent: the call's id. It is not rendered. */
+  callId?: string;
 }
 
 /**
@@ -74,8 +77,10 @@ function turnsOf(messages: readonly ChatMessage[]): Turn[] {
   };
   for (const { role, content } of messages) {
     if (role === "system" || role === "developer") system.push(content);
-    else if (role === "user") turns.push({ role, text: [...system.splice(0), content].join("\n\n") });
-    else if (role === "model" || role === "assistant") {
+    else if (role === "user" || role === "tool") {
+      const text = role === "tool" ? responseText(content) : content;
+      turns.push({ role: "user", text: [...system.splice(0), text].join("\n\n") });
+    } else if (role === "model" || role === "assistant") {
       endSystem();
       turns.push({ role: "model", text: content });
     } else {

@@ -366,6 +366,23 @@ describe("requests sent again", () => {
     expect((await client.conversations.items.list(id)).data).toHaveLength(6);
   });
 
+  it("are the same first turn, and the same conversation, when the client counts its attempts", async () => {
+    const make = async (path: string, attempt: number, body: object) => {
+      const headers = { "x-stainless-retry-count": String(attempt) };
+      const response = await fetch(`${server.url}${path}`, { method: "POST", body: JSON.stringify(body), headers });
+      return ((await response.json()) as { id: string }).id;
+    };
+    const asked = { ...greedy, input: `${ada} Attempt.` };
+    for (const [path, body] of [["/v1/responses", asked] as const, ["/v1/conversations", { metadata: {} }] as const]) {
+      const first = await make(path, 0, body);
+      expect(await make(path, 1, body)).toBe(first);
+      const deliberate = await make(path, 0, body);
+      expect(deliberate).not.toBe(first);
+      expect(await make(path, 2, body)).toBe(deliberate);
+    }
+    expect(await make("/v1/responses", 1, { ...asked, input: whoAmI })).toMatch(/^resp_/);
+  });
+
   it("are the same turn under one Idempotency-Key, with a conversation and without", async () => {
     const { id } = await client.conversations.create();
     const first = await send({ "idempotency-key": "a" }, id);
@@ -409,11 +426,14 @@ describe("errors", () => {
 
   it("name the field and the reason in the client's own classes", async () => {
     const messages = [user(ada)];
-    const tools = await failureOf(
-      client.chat.completions.create({ ...greedy, messages, tools: [{ type: "function", function: { name: "f" } }] }),
-    );
+    const tools = await failureOf(client.chat.completions.create({ ...greedy, messages, functions: [{ name: "f" }] }));
     expect(tools).toBeInstanceOf(OpenAI.BadRequestError);
-    expect(tools).toMatchObject({ status: 400, code: "unsupported", param: "tools", type: "invalid_request_error" });
+    expect(tools).toMatchObject({
+      status: 400,
+      code: "unsupported",
+      param: "functions",
+      type: "invalid_request_error",
+    });
     expect(tools.requestID).toMatch(/^req_/);
     const wrong = await failureOf(client.chat.completions.create({ ...greedy, messages, temperature: 9 }));
     expect(wrong).toMatchObject({ status: 400, code: "invalid_argument", param: "temperature" });

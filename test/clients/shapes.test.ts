@@ -79,6 +79,39 @@ describe("answers have the types of openai-node", () => {
     expect(await checkedStream("responseEvent", again)).toEqual(events.slice(2));
   });
 
+  it("of calls of tools, and of replies in a format", async () => {
+    const parameters = { type: "object", properties: { city: { type: "string", maxLength: 9 } }, required: ["city"] };
+    const weather = { name: "get_weather", description: "It tells.", parameters, strict: true };
+    const chat = { ...greedy, messages, tools: [{ type: "function", function: weather }], tool_choice: "required" };
+    const path = "/v1/chat/completions";
+    const called = await checked("chatCompletion", path, chat);
+    const [{ message } = { message: {} }] = called["choices"] as { message: Json }[];
+    const [call] = message["tool_calls"] as Json[];
+    const answer = { role: "tool", tool_call_id: call?.["id"], content: "Rain" };
+    await checked("chatCompletion", path, { ...chat, messages: [...messages, message, answer], tool_choice: "auto" });
+    const chunks = await checkedStream("chatCompletionChunk", path, { ...chat, stream: true, logprobs: true });
+    expect(JSON.stringify(chunks)).toContain("tool_calls");
+
+    const tools = [{ type: "function", ...weather }];
+    const response = { ...greedy, input: "Hello.", tools, tool_choice: { type: "function", name: "get_weather" } };
+    const first = await checked("response", "/v1/responses", response);
+    const events = await checkedStream("responseEvent", "/v1/responses", {
+      ...response,
+      stream: true,
+      top_logprobs: 2,
+    });
+    expect(events.map(({ type }) => type)).toContain("response.function_call_arguments.done");
+    const [{ call_id: id } = {}] = first["output"] as Json[];
+    const input = [{ type: "function_call_output", call_id: id, output: "Rain" }];
+    await checked("response", "/v1/responses", { ...greedy, input, previous_response_id: first["id"] });
+
+    const schema = { type: "object", properties: { a: { type: "integer" } } };
+    const format = { type: "json_schema", name: "thing", schema };
+    await checked("response", "/v1/responses", { ...greedy, input: "Hello.", text: { format } });
+    const response_format = { type: "json_schema", json_schema: { name: "thing", schema } };
+    await checkedStream("chatCompletionChunk", path, { ...greedy, messages, response_format, stream: true });
+  });
+
   it("and others are found out", () => {
     expect(() => checkShape("model", { id: "pocket", object: "model", created: "today", owned_by: "us" })).toThrow(
       /model\/created must be number/,
@@ -91,6 +124,11 @@ describe("answers have the types of openai-node", () => {
     await checked("response", "/v1/responses", { ...greedy, input: messages, conversation: chat["id"] });
     await checked("conversation", path);
     await checked("conversation", path, { metadata: {} });
+    const tools = [{ type: "function", name: "get_time", parameters: null }];
+    const called = { ...greedy, input: "Hello.", tools, tool_choice: "required", conversation: chat["id"] };
+    const [{ call_id: id } = {}] = (await checked("response", "/v1/responses", called))["output"] as Json[];
+    const answer = [{ type: "function_call_output", call_id: id, output: "Noon" }];
+    await checked("response", "/v1/responses", { ...greedy, input: answer, conversation: chat["id"] });
     await checked("conversationItems", `${path}/items`);
     await checked("conversation", `${path}/fork`, {});
     expect(await checked("conversationDeleted", path, undefined, "DELETE")).toMatchObject({ id: chat["id"] });

@@ -20,6 +20,11 @@ beforeAll(async () => {
   instance = await Instance.prepare(kernelModule, checkpoint, { slots: 2, chunkTokens: 9, logitsTokens: 9 });
 });
 
+const fused = () =>
+  fuse(
+    graph.nodes,
+    graph.outputs.map(({ name }) => name),
+  );
 const planOf = (tokens: number, logits: "none" | "last" | "all") => instance.plan(tokens, logits);
 const rowsOf = (plan: Plan, value: string) =>
   plan.steps.flatMap(({ operands }) => operands).findLast(({ name }) => name === value)?.shape[0];
@@ -37,7 +42,7 @@ describe("demand", () => {
 
   it("drops what only logits need when none are asked for, and nothing else", () => {
     const [none, last] = [planOf(5, "none"), planOf(5, "last")].map(({ steps }) => steps.map(({ node }) => node));
-    expect(last!.length).toBe(fuse(graph.nodes).length);
+    expect(last!.length).toBe(fused().length);
     expect(none).toEqual(last!.filter((node) => none!.includes(node)));
     expect(last!.findLast((node) => !none!.includes(node))).toBe(graph.nodes.at(-1)!.name);
     expect(none!.some((node) => node.includes("rg_lru") || node.includes("attention"))).toBe(true);
@@ -75,7 +80,7 @@ describe("a plan", () => {
   it("never writes an output over an operand it still reads, unless the function allows it", () => {
     for (const logits of ["none", "last", "all"] as const) {
       for (const { node, operands } of planOf(9, logits).steps) {
-        const { operator, outputs, inputs } = fuse(graph.nodes).find(({ name }) => name === node)!;
+        const { operator, outputs, inputs } = fused().find(({ name }) => name === node)!;
         const { inPlace, inputs: operandNames } = stepSignatures[operator];
         const at = new Map(operands.map((operand) => [operand.name, operand]));
         const range = (name: string) => {
@@ -144,10 +149,21 @@ describe("a graph that is not its config's", () => {
     await expect(refused).rejects.toMatchObject({ code: "invalid_graph", message: expect.stringMatching(message) });
   });
 
+  it.each([
+    ["heads of another size", { head_dim: 16, num_attention_heads: 8 }, /head_dim|is \[/],
+    ["another rotation", { rope_theta: 20_000 }, /rope_theta .* is 10000, expected 20000/],
+    ["less of a head rotated", { partial_rotary_factor: 0.25 }, /rotary_dim .* expected/],
+  ])("with %s is refused", async (_, change, message) => {
+    const manifest = { ...checkpoint.manifest, config: { ...checkpoint.manifest.config, ...change } };
+    const changed = { ...checkpoint, manifest, config: parseConfig(manifest.config) };
+    const refused = Instance.prepare(kernelModule, changed);
+    await expect(refused).rejects.toMatchObject({ code: "invalid_graph", message: expect.stringMatching(message) });
+  });
+
   it("with another dtype of its window is refused", async () => {
     const manifest = { ...checkpoint.manifest, kv: "bf16" as const };
     await expect(Instance.prepare(kernelModule, { ...checkpoint, manifest })).rejects.toThrow(
-      /element type 1, expected 16/,
+      /kv_dtype .* is 1, expected 16/,
     );
   });
 });

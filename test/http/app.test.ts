@@ -8,7 +8,7 @@ import { objectName } from "./turns.ts";
 const lines: Record<string, unknown>[] = [];
 const app = createApp({ modelIds: () => ["pocket", "other"], log: (line) => lines.push(JSON.parse(line)) });
 /** Nothing here reaches a binding; whatever did would fail. */
-const env = {} as Env;
+const env = { ACCESS: "open" } as Env;
 
 const ask = async (path: string, init?: RequestInit) => app.request(path, init, env);
 const post = (path: string, body: BodyInit, headers: Record<string, string> = {}) =>

@@ -60,6 +60,18 @@ describe("the chunks of a chat completion", () => {
     });
   });
 
+  it("end with a refusal where moderation refused the turn", async () => {
+    const refused: TurnView = { ...finished, status: "failed", text: "", error: { code: "refused", message: "No." } };
+    expect((await collect(chatChunks(eventsOf(refused, ["Hi"]), objectName, false))).slice(1)).toMatchObject([
+      choice({ content: "Hi" }),
+      choice({ refusal: "No." }),
+      choice({}, "content_filter"),
+    ]);
+    expect(chatCompletion(objectName, refused, null).choices).toMatchObject([
+      { message: { role: "assistant", content: null, refusal: "No." }, finish_reason: "content_filter" },
+    ]);
+  });
+
   it("say length for a reply that was cut", async () => {
     const cut: TurnView = { ...finished, status: "incomplete", finishReason: "length" };
     expect((await collect(chatChunks(eventsOf(cut, []), objectName, false))).at(-1)).toMatchObject(

@@ -51,6 +51,7 @@ describe("an error on the wire", () => {
       "io_failed",
       "moderation_failed",
       "overloaded",
+      "rate_limited",
     ]);
   });
 });

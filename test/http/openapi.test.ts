@@ -5,7 +5,7 @@ import { counter, histogram } from "../../src/conversation/metrics.ts";
 import { createApp } from "../../src/http/app.ts";
 
 const app = createApp({ modelIds: () => ["pocket"], log: () => undefined });
-const ask = async (path: string) => app.request(path, undefined, {} as Env);
+const ask = async (path: string) => app.request(path, undefined, { ACCESS: "open" } as Env);
 
 type Json = Record<string, unknown>;
 interface Document {

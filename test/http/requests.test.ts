@@ -10,6 +10,7 @@ const rest = {
   modelIds: ["pocket", "other"],
   maxTokens: null,
   topLogProbabilities: null,
+  format: null,
   maxTokensField: "max_tokens",
 };
 
@@ -29,12 +30,7 @@ const responseFault = (change: object) => fault(() => checkShape(responseRequest
 
 const unsupportedCases: [string, unknown][] = [
   ["n", 2],
-  ["tools", [{ type: "function" }]],
   ["functions", [{}]],
-  ["tool_choice", "required"],
-  ["tool_choice", { type: "function" }],
-  ["response_format", { type: "json_object" }],
-  ["response_format", { type: "json_schema", json_schema: {} }],
   ["modalities", ["text", "audio"]],
   ["audio", { voice: "x" }],
   ["prediction", { type: "content", content: "x" }],
@@ -48,8 +44,8 @@ describe("a request for a chat completion", () => {
 
   it.each([
     ["messages[0].content[1].type", [{ role: "user", content: [{ type: "text", text: "a" }, { type: "image_url" }] }]],
-    ["messages[1].tool_calls", [user, { role: "assistant", content: null, tool_calls: [{ id: "a" }] }]],
-    ["messages[1].role", [user, { role: "tool", content: "SECRET", tool_call_id: "a" }]],
+    ["messages[1].tool_calls[0].type", [user, { role: "assistant", tool_calls: [{ id: "a", type: "custom" }] }]],
+    ["messages[1].role", [user, { role: "function", content: "SECRET", name: "a" }]],
   ])("with unsupported %s is refused by name", (param, messages) => {
     expect(chatFault({ messages })).toEqual({ code: "unsupported", param });
   });
@@ -125,8 +121,6 @@ describe("a request for a chat completion", () => {
 
 describe("a request for a response", () => {
   it.each([
-    ["tools", [{ type: "web_search" }]],
-    ["tool_choice", "required"],
     ["prompt", { id: "p" }],
     ["context_management", [{}]],
   ] as [string, unknown][])("with %s = %j is refused as unsupported, by name", (param, value) => {
@@ -134,11 +128,16 @@ describe("a request for a response", () => {
   });
 
   it("is refused by the path of what is nested", () => {
-    expect(responseFault({ text: { format: { type: "json_schema" } } })).toEqual({
+    expect(responseFault({ text: { format: { type: "grammar" } } })).toEqual({
       code: "unsupported",
       param: "text.format.type",
     });
-    expect(responseFault({ input: [{ type: "function_call_output", output: "SECRET" }] })).toEqual({
+    expect(responseFault({ tools: [{ type: "web_search" }] })).toEqual({ code: "unsupported", param: "tools[0].type" });
+    expect(responseFault({ tool_choice: { type: "web_search" } })).toEqual({
+      code: "unsupported",
+      param: "tool_choice.type",
+    });
+    expect(responseFault({ input: [{ type: "web_search_call", id: "SECRET" }] })).toEqual({
       code: "unsupported",
       param: "input[0].type",
     });
@@ -230,9 +229,12 @@ describe("a turn's options", () => {
       seed: "18446744073709551615",
       topLogProbabilities: 2,
       background: false,
+      format: null,
       store: true,
       truncation: "disabled",
+      tools: null,
       sharedBy: null,
+      chargedTo: null,
     });
   });
 

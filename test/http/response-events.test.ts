@@ -62,6 +62,12 @@ const response = {
   state: "restored",
   griffin: { state_bytes: 45_056, restored_tokens: 20, computed_tokens: 14, rows_written: 5, bytes_written: 9_000 },
 };
+const refused: TurnView = {
+  ...started,
+  status: "failed",
+  finishedMs: 1_700_000_002_100,
+  error: { code: "refused", message: "No." },
+};
 const begun = {
   ...response,
   status: "in_progress",
@@ -140,6 +146,35 @@ describe("the events of a response", () => {
       },
     });
     expect(JSON.stringify(events)).not.toContain("secret");
+  });
+
+  it("end with a refusal where moderation refused the message", async () => {
+    const events = await collect(responseEvents(eventsOf(refused, []), objectName));
+    const content = [{ type: "refusal", refusal: "No." }];
+    const output = [item("incomplete", content)];
+    expect(events.slice(3)).toMatchObject([
+      { type: "response.content_part.added", sequence_number: 3, ...place, part: { type: "refusal", refusal: "" } },
+      { type: "response.refusal.delta", ...place, delta: "No." },
+      { type: "response.refusal.done", ...place, refusal: "No." },
+      { type: "response.content_part.done", ...place, part: content[0] },
+      { type: "response.output_item.done", item: output[0] },
+      {
+        type: "response.incomplete",
+        response: { status: "incomplete", error: null, incomplete_details: { reason: "content_filter" }, output },
+      },
+    ]);
+  });
+
+  it("end with a refusal behind what was said before moderation refused the rest", async () => {
+    const events = await collect(responseEvents(eventsOf(refused, ["Hi"]), objectName));
+    const content = [part("Hi"), { type: "refusal", refusal: "No." }];
+    expect(events.filter(({ type }) => type.startsWith("response.refusal"))).toMatchObject([
+      { content_index: 1, delta: "No." },
+      { content_index: 1, refusal: "No." },
+    ]);
+    expect(events.at(-2)).toMatchObject({ item: { content } });
+    expect(events.at(-1)).toMatchObject({ response: { output: [item("incomplete", content)] } });
+    expect(responseObject(objectName, refused).output).toEqual([item("incomplete", content.slice(1))]);
   });
 
   it("end with one typed error when the turn cannot be read to its end", async () => {

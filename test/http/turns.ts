@@ -20,6 +20,7 @@ export const finished: TurnView = {
   options,
   metadata: { topic: "names" },
   text: "Hi, Ada!",
+  mayCall: false,
   finishReason: "stop",
   state: "restored",
   usage: { promptTokens: 30, cachedTokens: 20, completionTokens: 4, computedTokens: 14 },

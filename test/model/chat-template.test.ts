@@ -98,6 +98,13 @@ describe("renderPrompt", () => {
     expect(render(said)).toEqual([...render(said.slice(0, 2)), ...text("hello"), end, ...second]);
   });
 
+  it("puts what a tool answered into a user's turn, behind what the model is told", () => {
+    const asked = { role: "user", content: "<tool_response>\nRain\n</tool_response>" } as const;
+    expect(render([{ role: "tool", content: "Rain", callId: "a" }])).toEqual(render([asked]));
+    const told = { role: "system", content: "Be brief." } as const;
+    expect(render([told, { role: "tool", content: "Rain" }])).toEqual(render([told, asked]));
+  });
+
   it("lets a conversation begin with a system text alone", () => {
     expect(render([{ role: "system", content: "Begin." }])).toEqual(render([{ role: "user", content: "Begin." }]));
   });
@@ -116,9 +123,9 @@ describe("renderPrompt", () => {
   });
 
   it("refuses an unknown role and an empty list", () => {
-    const messages: unknown = [{ role: "tool", content: "" }];
+    const messages: unknown = [{ role: "narrator", content: "" }];
     expect(() => render(messages as ChatMessage[])).toThrow(expect.objectContaining({ code: "invalid_argument" }));
-    expect(() => render(messages as ChatMessage[])).toThrow('"tool"');
+    expect(() => render(messages as ChatMessage[])).toThrow('"narrator"');
     expect(() => render([])).toThrow(expect.objectContaining({ code: "invalid_argument" }));
   });
 });

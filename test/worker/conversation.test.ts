@@ -10,14 +10,14 @@ import type { DurableObjectStorage } from "@cloudflare/workers-types";
 import { describe, expect, it } from "vitest";
 import type { Conversation } from "../../src/conversation/conversation.ts";
 import { engineOf } from "../../src/conversation/engines.ts";
-import type { TurnEvent, TurnView } from "../../src/conversation/protocol.ts";
+import type { TurnView } from "../../src/conversation/protocol.ts";
 import { packTokens } from "../../src/conversation/parts.ts";
 import { identityOf } from "../../src/conversation/recall.ts";
 import { LiveTurn } from "../../src/conversation/live-turn.ts";
 import { runTurn } from "../../src/conversation/run-turn.ts";
 import { openStore } from "../../src/conversation/store.ts";
 import type { GriffinError } from "../../src/errors.ts";
-import { eventsOf, finalView, say, stubOf, textOf, turn } from "./turns.ts";
+import { eventsOf, finalView, readTokens, say, stubOf, textOf, turn } from "./turns.ts";
 
 const chat = ["My name is Ada.", "Tell me a story about a fox.", "What is 7 plus 5?", "What is my name?"];
 /** A reply that only its length ends. */
@@ -64,24 +64,6 @@ function refusal(name: string, ask: (object: Conversation) => unknown): Promise<
       return (error as GriffinError).code;
     }
   });
-}
-
-/** Reads a stream until so many tokens have come, then goes away. */
-async function readTokens(stream: ReadableStream<Uint8Array>, count: number): Promise<TurnEvent[]> {
-  const reader = stream.getReader();
-  const utf8 = new TextDecoder();
-  let text = "";
-  const events = () =>
-    text
-      .slice(0, text.lastIndexOf("\n"))
-      .split("\n")
-      .map((line) => JSON.parse(line) as TurnEvent);
-  for (let next = await reader.read(); !next.done; next = await reader.read()) {
-    text += utf8.decode(next.value, { stream: true });
-    if (text.includes("\n") && events().filter(({ type }) => type === "token").length >= count) break;
-  }
-  await reader.cancel();
-  return events();
 }
 
 /** The replies of a branch, oldest first. */

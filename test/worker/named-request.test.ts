@@ -17,4 +17,16 @@ describe("a named request", () => {
     expect(await runDurableObjectAlarm(stub as never)).toBe(true);
     expect(await stub.rememberName("third", "other body")).toBe("third");
   });
+
+  it("finds the name of its latest first attempt, for as long as it was told", async () => {
+    const { NAMED_REQUESTS } = env;
+    const stub = NAMED_REQUESTS.get(NAMED_REQUESTS.idFromName("attempts"));
+    expect(await stub.nameAttempt("a", false, 60_000)).toBe("a");
+    expect(await stub.nameAttempt("b", true, 60_000)).toBe("b");
+    await evictDurableObject(stub as never);
+    expect(await stub.nameAttempt("c", false, 60_000)).toBe("b");
+    expect(await stub.nameAttempt("d", true, 60_000)).toBe("d");
+    expect(await runDurableObjectAlarm(stub as never)).toBe(true);
+    expect(await stub.nameAttempt("e", false, 60_000)).toBe("e");
+  });
 });

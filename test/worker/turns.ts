@@ -49,3 +49,21 @@ export function textOf(events: readonly TurnEvent[]): string {
     .map((event) => (event.type === "token" ? event.text : event.type === "ended" ? event.rest : ""))
     .join("");
 }
+
+/** Reads a stream until so many tokens have come, then goes away. */
+export async function readTokens(stream: ReadableStream<Uint8Array>, count: number): Promise<TurnEvent[]> {
+  const reader = stream.getReader();
+  const utf8 = new TextDecoder();
+  let text = "";
+  const events = () =>
+    text
+      .slice(0, text.lastIndexOf("\n"))
+      .split("\n")
+      .map((line) => JSON.parse(line) as TurnEvent);
+  for (let next = await reader.read(); !next.done; next = await reader.read()) {
+    text += utf8.decode(next.value, { stream: true });
+    if (text.includes("\n") && events().filter(({ type }) => type === "token").length >= count) break;
+  }
+  await reader.cancel();
+  return events();
+}

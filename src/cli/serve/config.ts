@@ -4,6 +4,7 @@ import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import * as esbuild from "esbuild";
 import { unstable_readConfig } from "wrangler";
+import { settings } from "./settings.ts";
 import { configFile, missingFile } from "./workerd.ts";
 import { wrangler } from "./wrangler.ts";
 
@@ -61,6 +62,9 @@ function workerdConfig(config: WranglerConfig, files: string[]): string {
         ? `(name = ${text(name)}, text = ${text(value)})`
         : `(name = ${text(name)}, json = ${json(value)})`,
     ),
+    ...settings
+      .filter((name) => !(name in vars))
+      .map((name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`),
   ];
   const namespaces = durable_objects.bindings.map(
     ({ class_name: name }) =>

@@ -3,12 +3,15 @@
 // fails to start.
 import { createInterface } from "node:readline";
 import { freePort, tie } from "./place.ts";
+import { accessNote, settingsOf } from "./settings.ts";
 import { startWrangler } from "./wrangler.ts";
 
 const port = await freePort();
 const dataDir = process.env["DATA_DIR"] ?? ".wrangler/state";
 const where = ["--ip", "127.0.0.1", "--port", String(port), "--persist-to", dataDir];
-const child = startWrangler("dev", ...where, "--show-interactive-dev-session=false");
+const settings = settingsOf(process.env);
+const variables = Object.entries(settings).flatMap(([name, value]) => ["--var", `${name}:${value}`]);
+const child = startWrangler("dev", ...where, ...variables, "--show-interactive-dev-session=false");
 
 let isReady = false;
 const starting: string[] = [];
@@ -17,6 +20,8 @@ for (const stream of [child.stdout, child.stderr]) {
     if (line.includes("Ready on http")) {
       isReady = true;
       console.log(`Griffin Edge is at http://127.0.0.1:${port} (Ctrl-C stops it)`);
+      const note = accessNote(settings);
+      if (note !== "") console.log(note);
     } else if (!isReady) starting.push(line);
     else if (!line.startsWith("[wrangler:info]") && !line.includes("Logs were written to") && line.trim() !== "") {
       console.log(line);

@@ -6,6 +6,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { claimFolder, freePort, refuse, tie } from "./place.ts";
+import { accessNote, settingsOf } from "./settings.ts";
 
 const root = path.resolve(import.meta.dirname, "../../..");
 
@@ -21,13 +22,15 @@ export interface WorkerdOptions {
   dataDir: string;
   /** What becomes of its output; passed on unless told. */
   output?: "inherit" | "pipe";
+  /** Beside what this process's own says. */
+  environment?: NodeJS.ProcessEnv;
   /** Its own process group, which a terminal's Ctrl-C does not reach. */
   detached?: boolean;
 }
 
 /** Starts workerd and resolves with its port when it listens. */
 export async function startWorkerd(options: WorkerdOptions): Promise<{ child: ChildProcess; port: number }> {
-  const { port, dataDir, output = "inherit", detached = false } = options;
+  const { port, dataDir, output = "inherit", environment = {}, detached = false } = options;
   const storage = path.resolve(root, dataDir);
   const claim = await claimFolder(storage, "workerd");
   const args = [`--socket-addr=http=127.0.0.1:${port}`, `--directory-path=storage=${storage}`, "--control-fd=3"];
@@ -35,6 +38,7 @@ export async function startWorkerd(options: WorkerdOptions): Promise<{ child: Ch
   const child = spawn(path.join(root, "node_modules/.bin/workerd"), ["serve", configFile, ...args], {
     stdio,
     detached,
+    env: { ...process.env, ...settingsOf({ ...process.env, ...environment }) },
   });
   await claim.heldBy(child);
   const failed = new Promise<never>((_, reject) => {
@@ -62,6 +66,8 @@ if (import.meta.main) {
   const wanted = { port: await freePort(), dataDir };
   const { child, port } = await startWorkerd(wanted).catch((error: Error) => refuse(error.message));
   console.log(`Griffin Edge is at http://127.0.0.1:${port}, its data in ${dataDir} (Ctrl-C stops it)`);
+  const note = accessNote(settingsOf(process.env));
+  if (note !== "") console.log(note);
   if (missing.length > 0) console.log(`Not there under workerd alone: ${missing.join(", ")}.`);
   tie(child);
   child.on("exit", (code, signal) => {

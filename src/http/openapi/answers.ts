@@ -67,9 +67,22 @@ export const chatCompletion = named(
     choices: z.array(
       z.object({
         index: count,
-        message: z.object({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+        message: z.object({
+          role: z.literal("assistant"),
+          content: z.string().nullable().describe("Null beside a call of a tool, or a refusal"),
+          refusal: z.string().nullable().describe("What moderation says instead of the reply"),
+          tool_calls: z
+            .array(
+              z.object({
+                id: z.string(),
+                type: z.literal("function"),
+                function: z.object({ name: z.string(), arguments: z.string() }),
+              }),
+            )
+            .optional(),
+        }),
         logprobs: chatLogprobs,
-        finish_reason: z.enum(["stop", "length"]),
+        finish_reason: z.enum(["stop", "length", "tool_calls", "content_filter"]),
       }),
     ),
     usage: chatUsage,
@@ -118,6 +131,7 @@ const outputText = z.object({
   annotations: z.array(z.unknown()),
   logprobs: z.array(logprob),
 });
+const refusal = z.object({ type: z.literal("refusal"), refusal: z.string() });
 const inputText = z.object({ type: z.literal("input_text"), text: z.string() });
 const itemStatus = z.enum(["in_progress", "completed", "incomplete"]);
 
@@ -126,7 +140,16 @@ const outputMessage = z.object({
   type: z.literal("message"),
   role: z.literal("assistant"),
   status: itemStatus,
-  content: z.array(outputText),
+  content: z.array(z.union([outputText, refusal])),
+});
+
+const functionCall = z.object({
+  id: z.string(),
+  type: z.literal("function_call"),
+  call_id: z.string().describe("What an answer to it names"),
+  name: z.string(),
+  arguments: z.string().describe("JSON"),
+  status: itemStatus,
 });
 
 const status = z.enum(["in_progress", "completed", "incomplete", "cancelled", "failed"]);
@@ -143,7 +166,7 @@ export const response = named(
     incomplete_details: z.object({ reason: z.string() }).nullable(),
     instructions: z.string().nullable(),
     model: z.string(),
-    output: z.array(outputMessage),
+    output: z.array(z.union([outputMessage, functionCall])),
     previous_response_id: z.string().nullable(),
     conversation: z.object({ id: z.string() }).nullable(),
     max_output_tokens: count,
@@ -203,17 +226,29 @@ const inputMessage = z.object({
   content: z.array(z.union([inputText, outputText])),
   ...ofResponse,
 });
-const reply = outputMessage.extend({
+const functionCallOutput = z.object({
+  id: z.string(),
+  type: z.literal("function_call_output"),
+  call_id: z.string(),
+  output: z.string(),
+  status: itemStatus,
+  ...ofResponse,
+});
+const cost = {
   ...ofResponse,
   response_status: status,
   previous_response_id: z.string().nullable(),
   usage: responseUsage.nullable(),
   ...report,
-});
+};
+const reply = outputMessage.extend(cost);
+const replyCall = functionCall.extend(cost);
+const inputCall = functionCall.extend(ofResponse);
 
-export const conversationItem = named("ConversationItem", z.union([reply, inputMessage]));
+const askedItems = [inputMessage, inputCall, functionCallOutput] as const;
+export const conversationItem = named("ConversationItem", z.union([reply, replyCall, ...askedItems]));
 export const conversationItems = named("ConversationItems", listOf(conversationItem));
-export const inputItems = named("InputItems", listOf(inputMessage));
+export const inputItems = named("InputItems", listOf(z.union(askedItems)));
 
 export const model = named(
   "Model",
@@ -224,6 +259,54 @@ export const models = z.object({ object: z.literal("list"), data: z.array(model)
 export const inputTokens = z.object({ object: z.literal("response.input_tokens"), input_tokens: count });
 export const tokens = z.object({ count, max_model_len: z.null(), tokens: z.array(count) });
 export const text = z.object({ prompt: z.string(), text: z.string() });
+
+const limits = z.object({
+  requests_per_minute: count.nullable(),
+  tokens_per_minute: count.nullable().describe("Tokens that run through the model: restored ones are not counted"),
+  concurrency: count.nullable().describe("Replies in the making at once"),
+});
+export const tenant = named(
+  "Tenant",
+  z.object({ id: z.string(), object: z.literal("tenant"), created_at: seconds, name: z.string(), limits }),
+);
+export const tenants = listOf(tenant);
+export const deletedTenant = z.object({
+  id: z.string(),
+  object: z.literal("tenant.deleted"),
+  deleted: z.literal(true),
+});
+const keyFields = z.object({
+  id: z.string(),
+  object: z.literal("api_key"),
+  name: z.string(),
+  scopes: z.array(z.enum(["read", "write"])).describe("GET needs read, everything else write"),
+  limits: limits.describe("Beside those of the tenant, which all of its keys share"),
+  created_at: seconds,
+  expires_at: seconds.nullable(),
+  revoked_at: seconds.nullable(),
+  last_used_at: seconds.nullable().describe("To the minute"),
+  previous_secret_until: seconds.nullable().describe("Until then the secret before the last rotation is good as well"),
+});
+export const apiKey = named("ApiKey", keyFields);
+export const newApiKey = named(
+  "NewApiKey",
+  keyFields.extend({ secret: z.string().describe("The key itself, which is never shown again") }),
+);
+export const apiKeys = listOf(apiKey);
+export const usage = z.object({
+  object: z.literal("list"),
+  data: z.array(
+    z.object({
+      object: z.literal("usage"),
+      day: z.string().describe("UTC"),
+      key: z.string(),
+      requests: count.describe("Those that ran tokens"),
+      prompt_tokens: count,
+      cached_tokens: count.describe("Of the prompt, restored and not computed"),
+      completion_tokens: count,
+    }),
+  ),
+});
 
 export const health = z.object({ status: z.literal("ok") });
 

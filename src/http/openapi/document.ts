@@ -30,12 +30,15 @@ export function openApiDocument(operations: readonly Operation[]): Json {
       version: "1",
       description:
         "Recurrent language models behind OpenAI's API. Every answer has an `x-request-id` header. " +
-        `A body may have ${bodyLimitBytes} bytes.`,
+        `A body may have ${bodyLimitBytes} bytes. Unless the server is open, requests under /v1 need an API key, and those under ` +
+        "/v1/admin the administrators'; `x-ratelimit-…` headers say what is left of a key's limits.",
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     tags: [...new Set(operations.map(({ tag }) => tag))].map((name) => ({ name })),
     paths,
+    security: [{ key: [] }, {}],
     components: {
+      securitySchemes: { key: { type: "http", scheme: "bearer" } },
       schemas,
       responses: { Error: { description: "It failed; `code` says why", content: error } },
     },

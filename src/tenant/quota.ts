@@ -1,0 +1,76 @@
+// Quota: what may run within a minute and at once. Exact, never more: what a request may take is taken when it is let in,
+// and given back to what it really took when it is over. Windows are the minutes of the clock. It knows numbers only;
+// where they are kept is its owner's business.
+import type { Limits, Rate, Rates } from "./protocol.ts";
+
+const windowMs = 60_000;
+
+/** What a request would take. */
+export interface Take {
+  /** null: it runs no tokens, and is not in the making. */
+  tokens: number | null;
+}
+
+/** One count: of a tenant, or of one of its keys. */
+export class Quota {
+  #windowMs = 0;
+  #requests = 0;
+  /** In this window: what was settled, and what was taken and is not settled yet. */
+  #tokens = 0;
+  #running = 0;
+
+  /** Forgets the minute before. */
+  #turn(nowMs: number): void {
+    const startMs = nowMs - (nowMs % windowMs);
+    if (startMs === this.#windowMs) return;
+    this.#windowMs = startMs;
+    this.#requests = 0;
+    this.#tokens = 0;
+  }
+
+  /** Why a request is not let in, or null. */
+  refusal(limits: Limits, take: Take, nowMs: number): "requests" | "tokens" | "concurrency" | null {
+    this.#turn(nowMs);
+    if (this.#requests + 1 > (limits.requests_per_minute ?? Infinity)) return "requests";
+    if (take.tokens === null) return null;
+    if (this.#running + 1 > (limits.concurrency ?? Infinity)) return "concurrency";
+    return this.#tokens + take.tokens > (limits.tokens_per_minute ?? Infinity) ? "tokens" : null;
+  }
+
+  take({ tokens }: Take, nowMs: number): void {
+    this.#turn(nowMs);
+    this.#requests += 1;
+    if (tokens === null) return;
+    this.#tokens += tokens;
+    this.#running += 1;
+  }
+
+  /** A request that took `taken` tokens at `takenMs` is over, and cost so many. */
+  settle(taken: number, cost: number, takenMs: number, nowMs: number): void {
+    this.#turn(nowMs);
+    this.#running -= 1;
+    if (takenMs >= this.#windowMs) this.#tokens += cost - taken;
+  }
+
+  rates(limits: Limits, nowMs: number): Rates {
+    this.#turn(nowMs);
+    const resetMs = this.#windowMs + windowMs - nowMs;
+    const rate = (limit: number | null, used: number): Rate | null =>
+      limit === null ? null : { limit, remaining: Math.max(limit - used, 0), resetMs: used > 0 ? resetMs : 0 };
+    return {
+      requests: rate(limits.requests_per_minute, this.#requests),
+      tokens: rate(limits.tokens_per_minute, this.#tokens),
+    };
+  }
+}
+
+/** How long until a refused request may be let in. */
+export const retryAfterMs = (what: "requests" | "tokens" | "concurrency", nowMs: number): number =>
+  what === "concurrency" ? 1_000 : windowMs - (nowMs % windowMs);
+
+const less = (a: Rate | null, b: Rate | null) => (a === null || (b !== null && b.remaining < a.remaining) ? b : a);
+
+/** The one of two that leaves less. */
+export function tighter(a: Rates, b: Rates): Rates {
+  return { requests: less(a.requests, b.requests), tokens: less(a.tokens, b.tokens) };
+}

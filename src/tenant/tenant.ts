@@ -1,0 +1,230 @@
+// Tenant: the Durable Object of one customer. It knows the customer's keys and lets their requests in, one after another,
+// so that no limit is ever exceeded; and it counts what they use. What an object has not heard the end of for long is
+// given back: a process that died does not hold a place for ever.
+import { DurableObject } from "cloudflare:workers";
+import type { DurableObjectState } from "@cloudflare/workers-types";
+import { GriffinError } from "../errors.ts";
+import { hashOf, newApiKey } from "./api-key.ts";
+import { Quota, retryAfterMs, tighter } from "./quota.ts";
+import {
+  type Admission,
+  type Ask,
+  type Cost,
+  type KeyView,
+  type Limits,
+  type NewKey,
+  type TenantView,
+  type UsageRow,
+} from "./protocol.ts";
+import { TenantStore, type StoredCharge, type StoredKey } from "./tenant-store.ts";
+
+/** Longer than any reply takes, or its recovery. */
+const chargeLifeMs = 3_600_000;
+/** `last used` is this exact: more would be a row a request. */
+const lastUsedEveryMs = 60_000;
+const mostKeys = 1_000;
+const tenantKey = "tenant";
+
+export class Tenant extends DurableObject<object> {
+  /** undefined: there is no such tenant. */
+  #tenant: TenantView | undefined;
+  #store: TenantStore | undefined;
+  readonly #keys = new Map<number, StoredKey>();
+  readonly #byHash = new Map<string, StoredKey>();
+  readonly #charges = new Map<number, StoredCharge>();
+  readonly #whole = new Quota();
+  readonly #quotas = new Map<number, Quota>();
+
+  constructor(ctx: DurableObjectState, env: object) {
+    super(ctx, env);
+    this.#tenant = ctx.storage.kv.get<TenantView>(tenantKey);
+    if (this.#tenant !== undefined) this.#open();
+  }
+
+  /** Makes the tenant; its id is this object's name. */
+  create(id: string, name: string, limits: Limits): TenantView {
+    this.#tenant = { id, name, createdMs: Date.now(), limits };
+    this.ctx.storage.kv.put(tenantKey, this.#tenant);
+    this.#open();
+    return this.#tenant;
+  }
+
+  view(): TenantView {
+    return this.#known();
+  }
+
+  update(change: { name?: string; limits?: Partial<Limits> }): TenantView {
+    const tenant = this.#known();
+    const { name = tenant.name, limits } = change;
+    this.#tenant = { ...tenant, name, limits: { ...tenant.limits, ...limits } };
+    this.ctx.storage.kv.put(tenantKey, this.#tenant);
+    return this.#tenant;
+  }
+
+  /** Deletes keys, usage and the tenant. What it stored can be reached by nobody from then on. */
+  async remove(): Promise<void> {
+    this.#known();
+    this.#tenant = undefined;
+    this.#store = undefined;
+    for (const map of [this.#keys, this.#byHash, this.#charges, this.#quotas]) map.clear();
+    await this.ctx.storage.deleteAll();
+  }
+
+  /** A new key, and its secret, which nobody can learn again. */
+  createKey(key: NewKey): { view: KeyView; secret: string } {
+    const { id } = this.#known();
+    if (this.#keys.size >= mostKeys) {
+      throw new GriffinError("invalid_argument", `A tenant has at most ${mostKeys} keys, revoked ones included.`);
+    }
+    const secret = newApiKey(id);
+    const number = this.#opened().insertKey(hashOf(secret), key, Date.now());
+    this.#readKeys();
+    return { view: this.key(number), secret };
+  }
+
+  keys(): KeyView[] {
+    this.#known();
+    return [...this.#keys.values()].map(viewOf);
+  }
+
+  key(key: number): KeyView {
+    return viewOf(this.#keyOf(key));
+  }
+
+  updateKey(key: number, change: Partial<Omit<NewKey, "limits">> & { limits?: Partial<Limits> }): KeyView {
+    const known = this.#keyOf(key);
+    return this.#write({ ...known, ...change, limits: { ...known.limits, ...change.limits } });
+  }
+
+  /** A new secret for a key; the one before is good for some time more. */
+  rotateKey(key: number, graceMs: number): { view: KeyView; secret: string } {
+    const known = this.#keyOf(key);
+    if (known.revokedMs !== null) throw new GriffinError("invalid_argument", "The key was revoked.");
+    const secret = newApiKey(this.#known().id);
+    const previousUntilMs = Date.now() + graceMs;
+    const view = this.#write({ ...known, hash: hashOf(secret), previousHash: known.hash, previousUntilMs });
+    return { view, secret };
+  }
+
+  /** From now on the key opens nothing. */
+  revokeKey(key: number): KeyView {
+    const known = this.#keyOf(key);
+    return known.revokedMs === null ? this.#write({ ...known, revokedMs: Date.now() }) : viewOf(known);
+  }
+
+  /** What keys used, a row a key and day; days are UTC, both included. */
+  usage(fromDay: string, toDay: string): UsageRow[] {
+    this.#known();
+    return this.#opened().usage(fromDay, toDay);
+  }
+
+  /** Lets a request in, or says why not. */
+  admit({ hash, scope, mostTokens }: Ask): Admission {
+    const nowMs = Date.now();
+    const key = this.#byHash.get(hash);
+    if (this.#tenant === undefined || key === undefined || key.revokedMs !== null) return { status: "unknown" };
+    const isPrevious = key.hash !== hash;
+    const untilMs = Math.min(key.expiresMs ?? Infinity, isPrevious ? (key.previousUntilMs ?? 0) : Infinity);
+    if (untilMs <= nowMs) return { status: "expired" };
+    if (!key.scopes.includes(scope)) return { status: "out_of_scope" };
+
+    this.#giveUp(nowMs);
+    const own = this.#quotaOf(key.key);
+    const take = { tokens: mostTokens };
+    const { limits } = this.#tenant;
+    const rates = () => tighter(this.#whole.rates(limits, nowMs), own.rates(key.limits, nowMs));
+    const most = Math.min(limits.tokens_per_minute ?? Infinity, key.limits.tokens_per_minute ?? Infinity);
+    if ((mostTokens ?? 0) > most) return { status: "too_large", mostTokens: most, rates: rates() };
+    const what = this.#whole.refusal(limits, take, nowMs) ?? own.refusal(key.limits, take, nowMs);
+    if (what !== null) return { status: "limited", what, retryAfterMs: retryAfterMs(what, nowMs), rates: rates() };
+
+    for (const quota of [this.#whole, own]) quota.take(take, nowMs);
+    if ((key.lastUsedMs ?? 0) + lastUsedEveryMs <= nowMs) this.#write({ ...key, lastUsedMs: nowMs });
+    if (mostTokens === null) return { status: "admitted", key: key.key, charge: null, rates: rates() };
+    const charge = this.#opened().insertCharge(key.key, mostTokens, nowMs);
+    this.#charges.set(charge, { charge, key: key.key, tokens: mostTokens, taken_ms: nowMs });
+    return { status: "admitted", key: key.key, charge, rates: rates() };
+  }
+
+  /** Work is over. null: nothing came of it. What was settled before changes nothing. */
+  settle(charge: number, cost: Cost | null): void {
+    const taken = this.#charges.get(charge);
+    if (taken === undefined || this.#store === undefined) return;
+    const nowMs = Date.now();
+    const { promptTokens = 0, cachedTokens = 0, completionTokens = 0 } = cost ?? {};
+    const tokens = promptTokens - cachedTokens + completionTokens;
+    for (const quota of [this.#whole, this.#quotaOf(taken.key)]) {
+      quota.settle(taken.tokens, tokens, taken.taken_ms, nowMs);
+    }
+    this.#charges.delete(charge);
+    this.#store.deleteCharge(charge);
+    if (cost !== null) this.#store.addUsage(taken.key, nowMs, cost);
+  }
+
+  /** Takes back what nobody settled. */
+  #giveUp(nowMs: number): void {
+    for (const { charge, taken_ms: takenMs } of this.#charges.values()) {
+      if (takenMs + chargeLifeMs > nowMs) return; // the others are younger
+      this.settle(charge, null);
+    }
+  }
+
+  #open(): void {
+    this.#store = new TenantStore(this.ctx.storage);
+    this.#readKeys();
+    for (const charge of this.#store.charges()) {
+      this.#charges.set(charge.charge, charge);
+      for (const quota of [this.#whole, this.#quotaOf(charge.key)]) {
+        quota.take({ tokens: charge.tokens }, charge.taken_ms);
+      }
+    }
+  }
+
+  #readKeys(): void {
+    this.#keys.clear();
+    this.#byHash.clear();
+    for (const key of this.#opened().keys()) this.#keep(key);
+  }
+
+  #keep(key: StoredKey): void {
+    for (const [hash, { key: known }] of this.#byHash) if (known === key.key) this.#byHash.delete(hash);
+    this.#keys.set(key.key, key);
+    if (key.previousHash !== null) this.#byHash.set(key.previousHash, key);
+    this.#byHash.set(key.hash, key);
+  }
+
+  #write(key: StoredKey): KeyView {
+    this.#opened().updateKey(key);
+    this.#keep(key);
+    return viewOf(key);
+  }
+
+  #keyOf(key: number): StoredKey {
+    this.#known();
+    const known = this.#keys.get(key);
+    if (known === undefined) throw new GriffinError("not_found", `There is no key ${key} here.`);
+    return known;
+  }
+
+  #quotaOf(key: number): Quota {
+    const quota = this.#quotas.get(key) ?? new Quota();
+    this.#quotas.set(key, quota);
+    return quota;
+  }
+
+  #known(): TenantView {
+    if (this.#tenant === undefined) throw new GriffinError("not_found", "There is no tenant with this id.");
+    return this.#tenant;
+  }
+
+  #opened(): TenantStore {
+    if (this.#store === undefined) throw new GriffinError("not_found", "There is no tenant with this id.");
+    return this.#store;
+  }
+}
+
+/** A key as its administrators see it: nothing that tells its secret. */
+function viewOf(stored: StoredKey): KeyView {
+  const { key, name, scopes, limits, createdMs, expiresMs, revokedMs, lastUsedMs, previousUntilMs } = stored;
+  return { key, name, scopes, limits, createdMs, expiresMs, revokedMs, lastUsedMs, previousUntilMs };
+}
