@@ -22,7 +22,7 @@ import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { forkBranch, noRepeat, type ForkRepeat } from "./fork.ts";
 import { LiveTurn } from "./live-turn.ts";
-import { hasTexts, messagesAt, type MessagePlace } from "./lookup.ts";
+import { checkIsOn, hasTexts, latestReply, messagesAt, type MessagePlace } from "./lookup.ts";
 import { countTurn } from "./metrics.ts";
 import {
   rememberedMs,
@@ -108,16 +108,15 @@ export class Conversation extends DurableObject<Env> {
   /** Puts items behind the head of a branch: the next response reads them. A repeated request finds its first ones. */
   append(branch: number, request: ItemsRequest): TurnView {
     const store = this.#known();
+    const repeated = this.#repeated(request);
+    if (repeated !== null) return this.view(repeated);
     checkIdle(store, branch);
-    return this.view(this.#repeated(request) ?? store.addItems(branch, { ...request, nowMs: Date.now() }));
+    return this.view(store.addItems(branch, { ...request, nowMs: Date.now() }));
   }
 
   /** The turn of a branch that an item belongs to. */
   turnOn(branch: number, turn: number): TurnView {
-    const store = this.#known();
-    const head = branchHead(store, branch);
-    const isOn = store.runningTurn(branch) === turn || (head !== null && store.keptPath(head).includes(turn));
-    if (!isOn) throw new GriffinError("not_found", "There is no such item on this branch.");
+    checkIsOn(this.#known(), branch, turn);
     return this.view(turn);
   }
 
@@ -134,16 +133,13 @@ export class Conversation extends DurableObject<Env> {
 
   /** The turn that runs on a branch, or else the last one that replied; null where there is none. */
   latestReply(branch: number): number | null {
-    const store = this.#known();
-    const head = branchHead(store, branch);
-    const replies = head === null ? [] : store.keptPath(head).filter((turn) => store.step(turn)?.kind === "reply");
-    return store.runningTurn(branch) ?? replies.at(-1) ?? null;
+    return latestReply(this.#known(), branch);
   }
 
   /** Deletes the text of an item, here and in every fork that shares it, with all states that had read it. */
   removeItem(branch: number, turn: number, item: number): ConversationView {
     const store = this.#known();
-    this.turnOn(branch, turn);
+    checkIsOn(store, branch, turn);
     checkUnread(store, turn);
     store.removeItem(turn, item);
     return this.branch(branch);
@@ -250,13 +246,12 @@ export class Conversation extends DurableObject<Env> {
   async sharedStart(model: string, tokens: number[], options: TurnOptions): Promise<SharedStart> {
     const store = this.#opened();
     this.#keepForADay();
+    this.#alarm.ringBy(Date.now() + rememberedMs);
     // One after another: who comes second finds what the first one kept.
     const ask = () => keepSharedStart(store, model, tokens, options, this.env);
     const answer = this.#sharing.then(ask, ask);
     this.#sharing = answer;
-    const start = await answer;
-    this.#alarm.ringBy(Date.now() + rememberedMs);
-    return start;
+    return answer;
   }
 
   /** Completes prompts. Nothing of it is kept; it ends when the reader of its events, NDJSON, goes away. */

@@ -1,14 +1,30 @@
-// Messages of stored turns, looked up by whoever only has their numbers.
+// Turns of branches and messages of turns, looked up by whoever only has their numbers.
+import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import { firstItem, keptTexts } from "./items.ts";
 import { hasSameText } from "./prefixes.ts";
 import { orDamaged } from "./parts.ts";
 import type { Store, TurnRow } from "./store.ts";
+import { branchHead } from "./view.ts";
 
 /** A message of a turn: item 0 is its reply. */
 export interface MessagePlace {
   number: number;
   item: number;
+}
+
+/** Refuses a turn that a branch does not have. */
+export function checkIsOn(store: Store, branch: number, turn: number): void {
+  const head = branchHead(store, branch);
+  if (store.runningTurn(branch) === turn || (head !== null && store.keptPath(head).includes(turn))) return;
+  throw new GriffinError("not_found", "There is no such item on this branch.");
+}
+
+/** The turn that runs on a branch, or else the last one that replied; null where there is none. */
+export function latestReply(store: Store, branch: number): number | null {
+  const head = branchHead(store, branch);
+  const path = head === null ? [] : store.keptPath(head);
+  return store.runningTurn(branch) ?? path.findLast((turn) => store.step(turn)?.kind === "reply") ?? null;
 }
 
 /** The messages at these places; null for what is not there, or not whole yet, and for all that is too long together. */

@@ -6,7 +6,8 @@ import { renderSystemPrefix } from "../model/chat-template.ts";
 import type { State } from "../model/state.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
-import type { SharedStart, TurnOptions } from "./protocol.ts";
+import { orDamaged } from "./parts.ts";
+import { rememberedMs, type SharedStart, type TurnOptions } from "./protocol.ts";
 import { identityOf } from "./recall.ts";
 import { readAll } from "./run-turn.ts";
 import type { Store } from "./store.ts";
@@ -18,6 +19,8 @@ import type { Store } from "./store.ts";
 export const leastSharedTokens = 64;
 /** States above that are not passed around. */
 const mostStateBytes = 4 * 2 ** 20;
+/** States that one object keeps: with other tools, and other models, the same texts are other tokens. */
+const mostStarts = 16;
 /** So often at most it is written down that a state was used. */
 const touchEveryMs = 3_600_000;
 
@@ -61,16 +64,17 @@ export async function keepSharedStart(
 ): Promise<SharedStart> {
   const engine = await engineOf(model, env);
   const identity = identityOf(engine);
+  const wanted = tokens.join();
   for (const { turn, createdMs } of store.children(null)) {
-    const known = store.promptTokens(turn);
+    if (orDamaged(() => store.promptTokens(turn))?.join() !== wanted) continue;
     const { state } = store.loadSnapshot(turn, identity);
-    if (state === undefined || known.length !== tokens.length || known.some((token, i) => tokens[i] !== token)) {
-      continue;
-    }
+    if (state === undefined) continue;
     if (createdMs + touchEveryMs < Date.now()) store.touch(turn, Date.now());
     return { ...state, isNew: false };
   }
   const { state } = await readAll(engine.generate({ tokens, maxTokens: 0 }), () => undefined);
-  store.importState(null, { state, identity, tokens, options, nowMs: Date.now() });
+  const nowMs = Date.now();
+  store.importState(null, { state, identity, tokens, options, nowMs });
+  store.removeOldTurns(nowMs - rememberedMs, mostStarts);
   return { ...state, isNew: true };
 }

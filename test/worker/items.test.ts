@@ -91,6 +91,7 @@ describe("items that were put into a conversation", () => {
     expect((await stub.append(0, named)).turn).toBe(first.turn);
     const { turn: running } = await stub.begin(say("Tell me a story.", { options: slow }));
     expect(await refusal("appends", (object) => object.append(0, itemsOf(ada)))).toBe("conversation_busy");
+    expect((await stub.append(0, named)).turn).toBe(first.turn);
     await stub.cancel(running);
   });
 

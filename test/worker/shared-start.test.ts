@@ -107,6 +107,18 @@ describe("system texts that chats begin with", () => {
     expect((await asked("the day after")).state).toBe("cold");
   });
 
+  it("are a few at once in one object: the oldest go", async () => {
+    for (let i = 0; i < 18; i++) {
+      const other = { ...system, content: `${system.content} And say ${i}.` };
+      await ask(`one of many ${i}`, [other, user("Hi.")], { sharedBy: "for many", options: { maxTokens: 1 } });
+    }
+    const counted = (table: string) =>
+      inStorage("for many", ({ sql }) => sql.exec<{ n: number }>(`SELECT count(*) AS n FROM ${table}`).one().n);
+    expect([await counted("turns"), await counted("snapshots")]).toEqual([16, 16]);
+    const last = { ...system, content: `${system.content} And say 17.` };
+    expect((await ask("the last again", [last, user("Hi.")], { sharedBy: "for many" })).state).toBe("shared");
+  });
+
   it("cost less than to read them", async () => {
     const msOf = async (sharedBy: string | null, name: string) => {
       const times = [];

@@ -59,6 +59,7 @@ function described(operation: Operation, schemas: Json): Json {
     answer,
     streams,
     status = 200,
+    nothing,
   } = operation;
   const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
     name,
@@ -92,6 +93,7 @@ function described(operation: Operation, schemas: Json): Json {
           ...(streams !== undefined && { "text/event-stream": { schema: serverSentEvent } }),
         },
       },
+      ...(nothing !== undefined && { 204: { description: nothing } }),
       default: { $ref: "#/components/responses/Error" },
     },
   };

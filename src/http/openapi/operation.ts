@@ -23,4 +23,6 @@ export interface Operation {
   /** It may also answer with server-sent events, and when. */
   streams?: string;
   status?: number;
+  /** It may also answer 204, with nothing, and when. */
+  nothing?: string;
 }

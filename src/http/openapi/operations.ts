@@ -171,10 +171,11 @@ export const operations: readonly Operation[] = [
     tag: "Conversations",
     summary: "Follow the response that runs, or read the last one again",
     description:
-      "The events of the Responses API as server-sent events with ids, for `EventSource`. `Last-Event-ID` gets what comes after that event: whoever lost the connection misses nothing. 204 behind the end of the last response.",
+      "The events of the Responses API as server-sent events with ids, for `EventSource`. `Last-Event-ID` gets what comes after that event: whoever lost the connection misses nothing.",
     query: eventsQuery,
     headers: { "Last-Event-ID": "The id of the last event that is known" },
     answer: "text/event-stream",
+    nothing: "Nothing was replied yet, or all of it is known",
   },
   {
     method: "post",
