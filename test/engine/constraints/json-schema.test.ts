@@ -103,7 +103,7 @@ describe("a schema", () => {
         if (refused(drawn) !== undefined) return;
         expectValidReplies(drawn, 4);
       }),
-      { seed: 20_261_126, numRuns: 100 },
+      { seed: 20_261_126, numRuns: 250 },
     );
   });
 
@@ -118,8 +118,8 @@ describe("a schema", () => {
       $ref: "#/$defs/node",
     };
     expectValidReplies(tree);
-    expect(allows(format(tree), '{"next": {"next":{}}, "list":[{"list":[]}]}')).toBe(true);
-    expect(allows(format(tree), '{"next": {"next":{}}, "list":[{"list":[{]}]}')).toBe(false);
+    expect(allows(format(tree), '{"next":{"next":{}},"list":[{"list":[]}]}')).toBe(true);
+    expect(allows(format(tree), '{"next":{"next":{}},"list":[{"list":[{]}]}')).toBe(false);
   });
 
   it("lets values through as programs write them", () => {
@@ -133,14 +133,14 @@ describe("a schema", () => {
       required: ["name", "age"],
       additionalProperties: false,
     };
-    for (const text of ['{"name":"Ada","age":36}', '{"name": "Ä\\n\\"", "age": 150, "tags": ["a", "b"]}']) {
+    for (const text of ['{"name":"Ada","age":36}', '{"name":"Ä\\n\\"","age":150,"tags":["a","b"]}']) {
       expect(allows(format(person), text)).toBe(true);
     }
     for (const text of [
       '{"name":"Ada"}',
       '{"name":"Ada","age":151}',
       '{"age":1,"name":"Ada"}',
-      '{"name":"Ada",  "age":1}',
+      '{"name":"Ada", "age":1}',
       '{"name":"\n","age":1}',
     ]) {
       expect(allows(format(person), text)).toBe(false);
