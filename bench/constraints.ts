@@ -29,6 +29,8 @@ const formats: Record<string, Format> = {
 };
 const tokensARound = 200;
 const stopTokens = [1];
+const ratesNote =
+  "512 tokens of a chat completion, the request and its prompt included. Beside tools the prompt has some 350 tokens more: what the model is told of them.";
 
 export async function measureConstraints(): Promise<Section[]> {
   const file = path.join(import.meta.dirname, "../models/pocket/tokenizer.json");
@@ -49,7 +51,7 @@ export async function measureConstraints(): Promise<Section[]> {
     const rates = await measureRates(server);
     return [
       { title: "What a format costs a token, beside the model, in Node", figures },
-      { title: "Pocket with and without a format, under workerd serve", figures: rates },
+      { title: "Pocket with and without a format, under workerd serve", figures: rates, notes: [ratesNote] },
     ];
   } finally {
     await server.stop();

@@ -111,6 +111,14 @@ describe("chat completions", () => {
     expect(next.usage?.prompt_tokens_details?.cached_tokens).toBe(called.usage?.total_tokens);
     const tokensOf = (text: string) => text.length;
     expect(next.usage!.prompt_tokens - called.usage!.total_tokens).toBeLessThan(tokensOf(answer.content) + 80);
+    // Clients that read arguments write them again as JSON.stringify does.
+    const [message] = called.choices.map((each) => structuredClone(each.message));
+    const [again] = message?.tool_calls ?? [];
+    if (again?.type !== "function") throw new Error("there is no call");
+    again.function.arguments = JSON.stringify(JSON.parse(again.function.arguments));
+    const rewritten = [...messages, message!, answer];
+    const repeated = await client.chat.completions.create({ ...asked, messages: rewritten, max_tokens: 4 });
+    expect(repeated).toMatchObject({ state: "restored" });
     // Told of other tools, it is another chat.
     const other = await client.chat.completions.create({
       ...asked,

@@ -143,6 +143,7 @@ class Converter {
     for (const other of keywords) {
       if (other !== keyword && other !== "type") throw unsupported(at, `${other} beside ${keyword}`);
     }
+    if (values.length === 0) throw invalid(`${at}/enum`, "expected at least one value");
     if (values.length > mostAlternatives) throw unsupported(`${at}/enum`, `at most ${mostAlternatives} values`);
     const types = keywords.has("type") ? schemaTypes(schema, at) : null;
     const fitting = values.filter((value) => types === null || types.some((type) => isOfType(value, type)));

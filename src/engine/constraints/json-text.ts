@@ -1,5 +1,6 @@
-// JSON as it is written here: compact, with at most one space behind a colon or a comma, so that no reply is endless
-// white space; numbers of bounded length; characters as themselves wherever JSON allows it. RFC 8259
+// JSON as it is written here: as JSON.stringify does it, so that what a client reads and writes again is the same text.
+// No white space, or a reply could be nothing else; numbers of bounded length; characters as themselves wherever JSON
+// allows it. RFC 8259
 import { anyCharacter, charSet, charsOf, inBoth, without, type CharSet } from "./char-set.ts";
 import { character, choice, literal, optional, repeat, rule, sequence, type Expression } from "./expression.ts";
 
@@ -50,18 +51,16 @@ const digit = character([[0x30, 0x39]]);
 const wholeDigits = choice(literal("0"), sequence(character([[0x31, 0x39]]), repeat(digit, 0, mostDigits - 1)));
 /** An integer. */
 export const anyInteger = sequence(optional(literal("-")), wholeDigits);
-const exponent = sequence(choice(literal("e"), literal("E")), optional(choice(literal("-"), literal("+"))));
-/** A number. */
+/** A number, without an exponent. */
 export const anyNumber = sequence(
   anyInteger,
-  optional(sequence(literal("."), repeat(digit, 1, mostDigits))),
-  optional(sequence(exponent, repeat(digit, 1, 2))),
+  optional(sequence(literal("."), repeat(digit, 0, mostDigits - 1), character([[0x31, 0x39]]))),
 );
 /** true or false. */
 export const anyBoolean = choice(literal("true"), literal("false"));
 
-const comma = sequence(literal(","), optional(literal(" ")));
-const colon = sequence(literal(":"), optional(literal(" ")));
+const comma = literal(",");
+const colon = literal(":");
 
 /** An array of `first`, and then of `min` to `max` times `item`. */
 export function arrayOf(first: readonly Expression[], item: Expression, min: number, max: number): Expression {

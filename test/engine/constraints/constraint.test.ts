@@ -53,7 +53,7 @@ describe("a choice", () => {
 describe("tools", () => {
   const parameters = JSON.stringify({ type: "object", properties: { city: { type: "string" } }, required: ["city"] });
   const tools = [{ name: "get_weather", parameters }];
-  const call = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Ulm"}}\n</tool_call>';
+  const call = '<tool_call>\n{"name": "get_weather", "arguments": {"city":"Ulm"}}\n</tool_call>';
 
   it("are called in the one form", () => {
     const format: Format = { type: "tool_call", tools, otherwise: null };
@@ -127,7 +127,7 @@ describe("a model's reply", () => {
   it("is cut at its length like any other, and at stop strings", async () => {
     expect((await run({ maxTokens: 4 })).result.finishReason).toBe("length");
     const cut = await run({ stop: ['"age"'] });
-    expect(cut.text).toMatch(/^\{"name": ?".*", ?$/);
+    expect(cut.text).toMatch(/^\{"name":".*",$/);
   });
 
   it("tells the model's own log-probabilities", async () => {
