@@ -42,4 +42,25 @@ export const character = (set: CharSet): Expression =>
 /** A rule whose body is set later, so that it can contain itself. */
 export const rule = (body: Expression = nothing): Rule => ({ body });
 
+const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
+
+/** The fewest and the most of these parts that a text has. A rule among the parts around them must not hold itself. */
+export function countsOf(
+  expression: Expression,
+  parts: ReadonlySet<Expression>,
+): readonly [least: number, most: number] {
+  if (parts.has(expression)) return [1, 1];
+  const { kind } = expression;
+  if (kind === "byte") return [0, 0];
+  if (kind === "rule") return countsOf(expression.rule.body, parts);
+  if (kind === "repeat") {
+    const [least, most] = countsOf(expression.part, parts);
+    return [least * expression.min, most === 0 ? 0 : most * expression.max];
+  }
+  const counts = expression.parts.map((part) => countsOf(part, parts));
+  const [least, most] = [counts.map(([count]) => count), counts.map(([, count]) => count)];
+  if (kind === "choice") return [Math.min(...least), Math.max(0, ...most)];
+  return [sum(least), sum(most)];
+}
+
 const byteRange = (low: number, high: number): Expression => ({ kind: "byte", low, high });

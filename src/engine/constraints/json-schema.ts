@@ -2,7 +2,8 @@
 // that validates: properties come in the schema's order, none but the named ones are written, and numbers are short.
 // What cannot be held to is refused, never ignored. https://json-schema.org/draft/2020-12/json-schema-validation
 import { GriffinError } from "../../errors.ts";
-import { choice, nothing, rule, type Expression } from "./expression.ts";
+import type { CharSet } from "./char-set.ts";
+import { choice, countsOf, nothing, rule, type Expression } from "./expression.ts";
 import {
   anyBoolean,
   anyInteger,
@@ -261,8 +262,18 @@ function stringSchema(schema: SchemaObject, at: string): Expression {
   const isCounted = min > 0 || max < Infinity;
   if (pattern !== undefined) {
     if (typeof pattern !== "string") throw invalid(`${at}/pattern`, "expected a text");
-    if (isCounted) throw unsupported(at, "minLength or maxLength beside pattern: write {min,max} in the pattern");
-    return placed(`${at}/pattern`, () => quoted(regex(pattern, stringCharacter, "search")));
+    const characters = new Set<Expression>();
+    const spell = (set: CharSet) => {
+      const character = stringCharacter(set);
+      characters.add(character);
+      return character;
+    };
+    const matched = placed(`${at}/pattern`, () => regex(pattern, spell, "search"));
+    const [least, most] = countsOf(matched, characters);
+    if (isCounted && (least < min || most > max)) {
+      throw unsupported(at, "a minLength or maxLength that the pattern beside it does not keep: write {min,max} in it");
+    }
+    return quoted(matched);
   }
   if (format === undefined) return stringOf(min, max);
   const known =

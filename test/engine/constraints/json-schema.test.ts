@@ -170,6 +170,8 @@ describe("a schema", () => {
       { allOf: [{ type: "string" }, { maxLength: 2 }] },
       { anyOf: [{ type: "string" }], minLength: 2 },
       { type: "string", pattern: "a", minLength: 2 },
+      { type: "string", pattern: "^[ab]+$", maxLength: 9 },
+      { type: "string", pattern: "^(ab|c)$", minLength: 2 },
       { type: "string", pattern: "(?=a)b" },
       { type: "string", format: "iri" },
       { type: "string", minLenght: 2 },
@@ -201,6 +203,17 @@ describe("a schema", () => {
     const shapes: z.ZodType[] = [
       z.object({ day: z.iso.date(), at: z.iso.datetime(), id: z.uuid(), mail: z.email().optional() }),
       z.discriminatedUnion("kind", [shape("circle"), shape("square")]),
+      z
+        .string()
+        .length(5)
+        .regex(/^(\d{2}|[é-ü]{2})-x{2}$/)
+        .or(
+          z
+            .string()
+            .min(1)
+            .max(9)
+            .regex(/^[a-z"]{2,4}(-\n){0,2}$/),
+        ),
       z.record(z.string().max(3), z.int().min(-5).max(5)),
       z.record(z.enum(["a", "b"]), z.boolean()),
       z.partialRecord(z.enum(["a", "b"]), z.boolean()),
