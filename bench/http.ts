@@ -4,7 +4,7 @@ import { startServer, type TestServer } from "../test/server.ts";
 import { ask, respond, type Reply } from "../test/serve/client.ts";
 import { talk } from "../test/serve/talk.ts";
 import { grouped, type Figure } from "./figure.ts";
-import { measureLoad } from "./load.ts";
+import { connections, measureLoad } from "./load.ts";
 import type { Section } from "./report.ts";
 
 const runs = 9;
@@ -73,7 +73,10 @@ async function measureRates(server: TestServer): Promise<Figure[]> {
 
 /** Requests by the thousand: what the router alone can do, short completions, and turns that go on from a stored state. */
 async function measureLoads(server: TestServer): Promise<Figure[]> {
-  const begun = await respond(server, { input: talk(0), max_output_tokens: 16 });
+  const begun: Reply[] = [];
+  for (let chat = 0; chat < connections; chat++) {
+    begun.push(await respond(server, { input: talk(chat), max_output_tokens: 16 }));
+  }
   // Without its stop tokens pocket talks on until it has said as much as it may.
   const sixteen = { model: "pocket", temperature: 0, logit_bias: { 1: -100, 5: -100 } };
   const completion = (n: number) => ({
@@ -85,7 +88,7 @@ async function measureLoads(server: TestServer): Promise<Figure[]> {
     ...sixteen,
     max_output_tokens: 16,
     input: `${n} foxes.`,
-    previous_response_id: begun.id,
+    previous_response_id: begun[n % connections]?.id,
   });
   const few = { requests: 96, runs: 5 };
   const many = { requests: 4_000, runs };

@@ -2,7 +2,8 @@
 import { Agent, request } from "node:http";
 import { quantile, type Figure } from "./figure.ts";
 
-const connections = 16;
+/** Requests at once. */
+export const connections = 16;
 
 export interface Load {
   name: string;
