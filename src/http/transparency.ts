@@ -5,6 +5,7 @@ import { html } from "hono/html";
 import { moderates } from "../conversation/moderation.ts";
 import { rememberedMs } from "../conversation/protocol.ts";
 import { retentionMs } from "../conversation/retention.ts";
+import { isOpen } from "./access.ts";
 import type { AppEnv } from "./context.ts";
 
 const hours = rememberedMs / 3_600_000;
@@ -76,6 +77,14 @@ export const transparency = new Hono<AppEnv>().get("/transparency", async (conte
               <td>Names of repeated requests (<code>Idempotency-Key</code>), as hashes</td>
               <td>${hours} hours</td>
             </tr>
+            ${
+              isOpen(context.env)
+                ? ""
+                : html`<tr>
+                    <td>Of every API key: how many requests and tokens on which day; of its secret, a hash</td>
+                    <td>until its tenant is deleted</td>
+                  </tr>`
+            }
             <tr>
               <td>Logs: times, sizes, token counts, ids of requests; not a word of what was said</td>
               <td>as long as whoever runs this server keeps its logs</td>
@@ -89,6 +98,13 @@ export const transparency = new Hono<AppEnv>().get("/transparency", async (conte
         </p>
 
         <h2>Who looks at it</h2>
+        <p>
+          ${
+            isOpen(context.env)
+              ? "This server asks for no key: whoever knows the id of a conversation can read it. Ids cannot be guessed."
+              : "What is said under one customer's keys can be reached with these alone."
+          }
+        </p>
         <p>
           ${
             looked === ""
