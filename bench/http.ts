@@ -1,6 +1,7 @@
 // The worker under `workerd serve`, measured by a client on the same machine over loopback. Every loop is bounded; the
 // client takes part of the same cores, so the figures are lower bounds.
 import { startServer, type TestServer } from "../test/server.ts";
+import { administrator } from "../test/serve/administrator.ts";
 import { ask, respond, type Reply } from "../test/serve/client.ts";
 import { talk } from "../test/serve/talk.ts";
 import { grouped, type Figure } from "./figure.ts";
@@ -17,12 +18,13 @@ export async function measureHttp(): Promise<Section[]> {
   try {
     const rates = await measureRates(server);
     const loads = await measureLoads(server);
+    const withKeys = await measureKeys();
     const short = await measureTurns(server);
     const long = await measureResume(server);
     return [
       {
         title: "Pocket over HTTP, under workerd serve",
-        figures: [...coldStart, ...rates, ...loads, ...short, ...long],
+        figures: [...coldStart, ...rates, ...loads, ...withKeys, ...short, ...long],
       },
     ];
   } finally {
@@ -108,6 +110,26 @@ async function measureLoads(server: TestServer): Promise<Figure[]> {
       ...few,
     })),
   ];
+}
+
+/** The same for a server that asks for keys: each request asks the tenant's object. */
+async function measureKeys(): Promise<Figure[]> {
+  const adminKey = "administrators";
+  const server = await startServer({ environment: { ADMIN_KEY: adminKey } });
+  try {
+    const admin = administrator(server.url, adminKey);
+    const { secret } = await admin.createKey((await admin.createTenant("t")).id, { name: "k" });
+    const headers = { authorization: `Bearer ${secret}` };
+    return await measureLoad(server.url, {
+      name: "`GET /v1/models` with a key",
+      path: "/v1/models",
+      headers,
+      requests: 4_000,
+      runs,
+    });
+  } finally {
+    await server.stop();
+  }
 }
 
 /** What responses of an ordinary chat write. */

@@ -10,6 +10,8 @@ export interface Load {
   path: string;
   /** The body of the n-th request; a GET without one. */
   body?: (n: number) => object;
+  /** Sent with every request. */
+  headers?: Record<string, string>;
   /** Requests of one run. */
   requests: number;
   runs: number;
@@ -31,7 +33,7 @@ export async function measureLoad(url: string, load: Load): Promise<Figure[]> {
           while (next < load.requests) {
             const n = next++;
             const askedMs = performance.now();
-            await once(agent, url + load.path, load.body?.(run * load.requests + n));
+            await once(agent, url + load.path, load.body?.(run * load.requests + n), load.headers);
             times.push(performance.now() - askedMs);
           }
         }),
@@ -52,9 +54,9 @@ export async function measureLoad(url: string, load: Load): Promise<Figure[]> {
 }
 
 /** One request, read to its end. Fails where it is not answered with 200. */
-function once(agent: Agent, url: string, body: object | undefined): Promise<void> {
+function once(agent: Agent, url: string, body?: object, given: Record<string, string> = {}): Promise<void> {
   return new Promise((resolve, reject) => {
-    const headers = body === undefined ? {} : { "content-type": "application/json" };
+    const headers = body === undefined ? given : { ...given, "content-type": "application/json" };
     const asked = request(url, { agent, headers, method: body === undefined ? "GET" : "POST" }, (answer) => {
       let text = "";
       answer.setEncoding("utf8").on("data", (piece: string) => (text += piece));
