@@ -42,7 +42,8 @@ export const moderates = (env: ModerationEnv): { input: boolean; output: boolean
 export function moderationOf(env: ModerationEnv): Moderation | null {
   if (!env.MODERATION) return null;
   const { url, model, input, output } = parse(env.MODERATION);
-  const service = env.MODERATOR ?? { fetch };
+  // Called by its name alone: the runtime refuses its own fetch as a method of anything else.
+  const service = env.MODERATOR ?? { fetch: (at: string, init: RequestInit) => fetch(at, init) };
   const headers = {
     "content-type": "application/json",
     ...(env.MODERATION_KEY && { authorization: `Bearer ${env.MODERATION_KEY}` }),

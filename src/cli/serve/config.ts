@@ -62,6 +62,8 @@ function workerdConfig(config: WranglerConfig, files: string[]): string {
         ? `(name = ${text(name)}, text = ${text(value)})`
         : `(name = ${text(name)}, json = ${json(value)})`,
     ),
+    // The operator's own services may be on this machine, where workerd lets the worker reach nothing by itself.
+    `(name = "MODERATOR", service = "operator")`,
     ...settings
       .filter((name) => !(name in vars))
       .map((name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`),
@@ -77,6 +79,7 @@ const config :Workerd.Config = (
   services = [
     (name = "worker", worker = .worker),
     (name = "assets", worker = .assets),
+    (name = "operator", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
     (name = "files", disk = (path = ${text(path.join(root, assets.directory))})),
     # Where the conversations are: --directory-path storage=FOLDER.
     (name = "storage", disk = (writable = true)),
