@@ -177,6 +177,43 @@ describe("the events of a response", () => {
     expect(responseObject(objectName, refused).output).toEqual([item("incomplete", content.slice(1))]);
   });
 
+  it("end a call that was refused in the middle, and say so in a message behind it", async () => {
+    const asked: TurnView = { ...refused, mayCall: true };
+    const texts = ['<tool_call>\n{"name": "f", "arguments": ', '{"a":'];
+    const events = await collect(
+      responseEvents(
+        eventsOf(asked, texts).map((event) =>
+          event.type === "started" ? { ...event, view: { ...event.view, mayCall: true } } : event,
+        ),
+        objectName,
+      ),
+    );
+    const types = events.map(({ type }) => type.replace("response.", ""));
+    expect(types).toEqual([
+      "created",
+      "in_progress",
+      "output_item.added",
+      "function_call_arguments.delta",
+      "function_call_arguments.done",
+      "output_item.done",
+      "output_item.added",
+      "content_part.added",
+      "refusal.delta",
+      "refusal.done",
+      "content_part.done",
+      "output_item.done",
+      "incomplete",
+    ]);
+    expect(
+      events.slice(6).every(({ output_index: index, type }) => index === 1 || type === "response.incomplete"),
+    ).toBe(true);
+    const { output } = (events.at(-1) as unknown as { response: { output: object[] } }).response;
+    expect(output).toMatchObject([
+      { type: "function_call", name: "f", arguments: '{"a":', status: "incomplete" },
+      { type: "message", status: "incomplete", content: [{ type: "refusal", refusal: "No." }] },
+    ]);
+  });
+
   it("end with one typed error when the turn cannot be read to its end", async () => {
     const errors: unknown[] = [];
     const cut = eventsOf(finished, ["Hi"]).slice(0, -1);
