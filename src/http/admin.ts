@@ -6,6 +6,7 @@ import { newTenantId } from "../tenant/api-key.ts";
 import { noLimits, scopes, type KeyView, type TenantView } from "../tenant/protocol.ts";
 import { adminAccess } from "./access.ts";
 import type { AppEnv } from "./context.ts";
+import { listOf } from "./lists.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { found } from "./stubs.ts";
 
@@ -168,12 +169,4 @@ const keyObject = (view: KeyView) => ({
   last_used_at: seconds(view.lastUsedMs),
   /** Until then the secret before the last rotation is good as well. */
   previous_secret_until: seconds(view.previousUntilMs),
-});
-
-const listOf = <T extends { id: string }>(data: readonly T[], has_more: boolean) => ({
-  object: "list" as const,
-  data,
-  first_id: data[0]?.id ?? null,
-  last_id: data.at(-1)?.id ?? null,
-  has_more,
 });

@@ -7,6 +7,7 @@ import { conversationObject, named, unknownConversation } from "./conversations.
 import { requestError } from "./errors.ts";
 import { noSuch, parseItemId, type ItemId } from "./ids.ts";
 import { itemsRequestOf, newItems } from "./new-items.ts";
+import { listOf } from "./lists.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
 import { namedResponse, unknownResponse } from "./responses.ts";
@@ -87,11 +88,3 @@ function page<T extends { id: string }>(
   const data = all.slice(start, start + limit);
   return listOf(data, !isWhole || start + data.length < all.length);
 }
-
-const listOf = <T extends { id: string }>(data: readonly T[], has_more: boolean) => ({
-  object: "list" as const,
-  data,
-  first_id: data[0]?.id ?? null,
-  last_id: data.at(-1)?.id ?? null,
-  has_more,
-});
