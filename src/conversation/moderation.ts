@@ -61,6 +61,10 @@ export function moderationOf(env: ModerationEnv): Moderation | null {
     async check(text) {
       if (text.trim() === "") return;
       const isRefused = await isFlagged(text).catch((cause: unknown) => {
+        // Not its message, which may quote what was said.
+        const error = cause instanceof Error ? cause : new Error();
+        const status = /^status \d+$/.exec(error.message)?.[0];
+        console.error(JSON.stringify({ event: "moderation_failed", error_name: error.name, status }));
         const message = "The moderation service of this server does not answer, so nothing was said: try again later.";
         throw new GriffinError("moderation_failed", message, { cause });
       });
