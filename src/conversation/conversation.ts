@@ -412,8 +412,10 @@ export class Conversation extends DurableObject<Env> {
     for (const turn of this.#store?.unfinishedTurns() ?? []) {
       if (this.#live.has(turn)) continue;
       try {
-        if (this.#store?.turn(turn)?.options.store === false) {
+        const options = this.#store?.turn(turn)?.options;
+        if (options?.store === false) {
           // Whoever asked for it is gone, and cannot come back for it.
+          this.ctx.waitUntil(settle(options.chargedTo, null, this.env));
           this.ctx.waitUntil(Promise.resolve(this.#forgetTurn(turn)));
           continue;
         }

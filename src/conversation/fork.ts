@@ -32,7 +32,8 @@ export function forkBranch(
   }
   const row = turnRow(store, turn);
   const messages = keptMessages({ ...row, messages: row.messages.slice(0, firstItem(row.messages) + item) });
-  const items = { messages, options: row.options, repeatKey: null };
+  // Nothing was told here of tools yet, and nothing is charged.
+  const items = { messages, options: { ...row.options, tools: null, chargedTo: null }, repeatKey: null };
   return branchView(store, store.createBranchWith({ ...made, head: row.parent }, items));
 }
 

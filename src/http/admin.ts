@@ -6,6 +6,7 @@ import { newTenantId } from "../tenant/api-key.ts";
 import { noLimits, scopes, type KeyView, type TenantView } from "../tenant/protocol.ts";
 import { adminAccess } from "./access.ts";
 import type { AppEnv } from "./context.ts";
+import { codeOf } from "./errors.ts";
 import { listOf } from "./lists.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { found } from "./stubs.ts";
@@ -52,15 +53,19 @@ export const admin = new Hono<AppEnv>()
   .post("/v1/admin/tenants", async (context) => {
     const { value } = await readBody(context.req, createTenantRequest);
     const id = newTenantId();
-    const view = await tenantStub(context, id).create(id, value.name, { ...noLimits, ...value.limits });
     await directory(context).add(id);
+    const view = await tenantStub(context, id).create(id, value.name, { ...noLimits, ...value.limits });
     return context.json(tenantObject(view));
   })
   .get("/v1/admin/tenants", async (context) => {
     const { after = null, limit } = checkShape(tenantsQuery, context.req.query());
     const { ids, isLast } = await directory(context).list(after, limit);
-    const views = await Promise.all(ids.map((id) => tenantStub(context, id).view()));
-    return context.json(listOf(views.map(tenantObject), !isLast));
+    // One that is being deleted, or whose making broke off, is none.
+    const views = await Promise.all(
+      ids.map((id) => found<TenantView | null>(tenantStub(context, id).view(), unknownTenant).catch(orGone)),
+    );
+    const tenants = views.filter((view) => view !== null).map(tenantObject);
+    return context.json({ ...listOf(tenants, !isLast), last_id: ids.at(-1) ?? null });
   })
   .get("/v1/admin/tenants/:tenant", async (context) =>
     context.json(tenantObject(await found(named(context).view(), unknownTenant))),
@@ -71,8 +76,11 @@ export const admin = new Hono<AppEnv>()
   })
   .delete("/v1/admin/tenants/:tenant", async (context) => {
     const id = context.req.param("tenant");
-    await found(named(context).remove(), unknownTenant);
+    const removed = found(named(context).remove(), unknownTenant);
+    // A deletion that broke off is brought to its end by another.
+    await removed.catch(() => undefined);
     await directory(context).remove(id);
+    await removed;
     return context.json({ id, object: "tenant.deleted", deleted: true });
   })
   .post("/v1/admin/tenants/:tenant/keys", async (context) => {
@@ -144,6 +152,11 @@ function keyOf(context: Context<AppEnv, `${string}/:key`>): number {
 }
 
 const unknownTenant = () => new GriffinError("not_found", "There is no tenant with this id.");
+function orGone(error: unknown): null {
+  if (codeOf(error) === "not_found") return null;
+  throw error;
+}
+
 const unknownKey = () => new GriffinError("not_found", "There is no key with this id.");
 
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));

@@ -4,24 +4,23 @@ import type { Context } from "hono";
 import type { AppEnv } from "./context.ts";
 import { defaultMaxTokens } from "./turn-fields.ts";
 
-/** Routes that reply → how long a reply is unless told. */
-const replies: Readonly<Record<string, number>> = {
-  "/v1/chat/completions": defaultMaxTokens,
-  "/v1/responses": defaultMaxTokens,
-  "/v1/completions": 16,
+/** Routes that reply → the fields that they read of how long a reply may be, the first one that is there; and else. */
+const replies: Readonly<Record<string, { fields: readonly string[]; usual: number }>> = {
+  "/v1/chat/completions": { fields: ["max_completion_tokens", "max_tokens"], usual: defaultMaxTokens },
+  "/v1/responses": { fields: ["max_output_tokens"], usual: defaultMaxTokens },
+  "/v1/completions": { fields: ["max_tokens"], usual: 16 },
 };
-
-const limitFields = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
 
 /** null where the request runs no tokens. The body stays there to be read. */
 export async function mostTokensOf({ req }: Context<AppEnv>): Promise<number | null> {
-  const usual = req.method === "POST" ? replies[req.path] : undefined;
-  if (usual === undefined) return null;
+  const route = req.method === "POST" ? replies[req.path] : undefined;
+  if (route === undefined) return null;
   const bytes = await req.arrayBuffer().catch(() => new ArrayBuffer(0));
   const body = fieldsOf(bytes);
-  const asked = limitFields.map((name) => body[name]).filter((value) => Number.isSafeInteger(value)) as number[];
-  const reply = asked.length > 0 ? Math.max(0, ...asked) : usual;
-  return bytes.byteLength + choicesOf(body) * reply;
+  const asked = route.fields.map((name) => body[name]).find((value) => value !== undefined && value !== null);
+  // What is no such number is refused by the route.
+  const reply = Number.isSafeInteger(asked) && Number(asked) >= 0 ? Number(asked) : route.usual;
+  return Math.min(bytes.byteLength + Math.ceil(choicesOf(body)) * reply, Number.MAX_SAFE_INTEGER);
 }
 
 /** How many replies there are. */
