@@ -69,7 +69,9 @@ export async function beginCompletion(request: CompletionRequest, env: Env, obje
   const finish = (event: CompletionEvent) => {
     queue.add(event);
     queue.end();
-    void settle(request.options.chargedTo, event.type === "done" ? { ...usage, cachedTokens: 0 } : null, env);
+    // Whoever goes away in the middle has had what came until then.
+    const isCharged = usage.computedTokens + usage.completionTokens > 0;
+    void settle(request.options.chargedTo, isCharged ? { ...usage, cachedTokens: 0 } : null, env);
     console.log(completionLine(object, work, event, Date.now() - startMs));
   };
   const done = completeAll(work).then(
@@ -211,12 +213,12 @@ async function reply(work: Work, { tokens, state, offset, choice, k }: Choice): 
   };
   const gate = outputGate<CompletionEvent & { type: "piece" }>(moderation, add);
   const result = await readAll(engine.generate(turn, signal), ({ token, text, logProbability, top = [] }) => {
+    usage.completionTokens += 1;
     const placed = logProbability === undefined ? null : [placing.place(token, { logProbability, top }).placed];
     if (text === "" && placed === null) return undefined;
     return gate.add({ type: "piece", choices: [choice], text, tokens: placed });
   });
   await gate.end(result.text);
-  usage.completionTokens += result.completionTokens;
   usage.computedTokens += result.computedTokens;
   if (result.finishReason === "cancelled") throw new GriffinError("cancelled", "The completion was cancelled.");
   add({ type: "ended", choice, rest: result.text, finishReason: result.finishReason });

@@ -106,6 +106,20 @@ describe("with a key", () => {
     expect((await Promise.all(both)).length).toBe(2);
   });
 
+  it("pays for what came of a completion that nobody read to its end", async () => {
+    const { tenant, secret } = await newKey();
+    const endless = { model: "pocket", prompt: "The fox", max_tokens: 4_000, stream: true as const };
+    const stream = await clientOf(secret).completions.create({ ...endless, logit_bias: { 1: -100, 5: -100 } });
+    let chunks = 0;
+    for await (const _ of stream) if (++chunks === 50) break;
+    await expect
+      .poll(async () => (await admin.usage(tenant)).data as { completion_tokens: number }[], { timeout: 5_000 })
+      .toHaveLength(1);
+    const [row] = (await admin.usage(tenant)).data as { completion_tokens: number }[];
+    expect(row?.completion_tokens).toBeGreaterThanOrEqual(50);
+    expect(row?.completion_tokens).toBeLessThan(4_000);
+  });
+
   it("gets back what a request that failed would have taken", async () => {
     const { secret } = await newKey({ limits: { concurrency: 1 } });
     const client = clientOf(secret);
