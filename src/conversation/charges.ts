@@ -1,21 +1,15 @@
 // Work is charged to the tenant that asked for it. It is settled when it is over, by whoever ended it; the tenant waits for
 // nothing, and takes back by itself what nobody settles.
-import type { Charge } from "../tenant/protocol.ts";
+import type { Charge, Cost } from "../tenant/protocol.ts";
 import type { Env } from "./env.ts";
-import type { TurnUsage } from "./protocol.ts";
 
 /** Tells the tenant what work cost; null: nothing came of it. Never throws. */
 export async function settle(
   charge: Charge | null,
-  usage: Pick<TurnUsage, "promptTokens" | "cachedTokens" | "completionTokens"> | null,
+  cost: Cost | null,
   { TENANTS }: Pick<Env, "TENANTS">,
 ): Promise<void> {
   if (charge === null) return;
-  const cost = usage && {
-    promptTokens: usage.promptTokens,
-    cachedTokens: usage.cachedTokens,
-    completionTokens: usage.completionTokens,
-  };
   try {
     await TENANTS.get(TENANTS.idFromName(charge.tenant)).settle(charge.charge, cost);
   } catch (error) {

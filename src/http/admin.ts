@@ -152,12 +152,13 @@ function keyOf(context: Context<AppEnv, `${string}/:key`>): number {
 }
 
 const unknownTenant = () => new GriffinError("not_found", "There is no tenant with this id.");
+const unknownKey = () => new GriffinError("not_found", "There is no key with this id.");
+
+/** Nothing, where that is what there is. */
 function orGone(error: unknown): null {
   if (codeOf(error) === "not_found") return null;
   throw error;
 }
-
-const unknownKey = () => new GriffinError("not_found", "There is no key with this id.");
 
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 const milliseconds = (time: number | null | undefined) => (time === null || time === undefined ? time : time * 1000);

@@ -3,20 +3,12 @@ import { chatRequest } from "../../src/http/chat-completions.ts";
 import { checkShape } from "../../src/http/read-body.ts";
 import { formatOf, wireTextFormat } from "../../src/http/reply-format.ts";
 import { responseRequest } from "../../src/http/responses.ts";
+import { fault } from "./turns.ts";
 
 const schema = { type: "object", properties: { a: { type: "string" } } };
 const chat = (change: object) =>
   formatOf(checkShape(chatRequest, { messages: [{ role: "user", content: "Hi" }], ...change }));
 const response = (change: object) => formatOf(checkShape(responseRequest, { input: "Hi", ...change }));
-const fault = (ask: () => unknown) => {
-  try {
-    ask();
-  } catch (error) {
-    const { code, cause } = error as { code: string; cause: { param: string } };
-    return [code, cause.param];
-  }
-  return null;
-};
 
 describe("the format of a reply", () => {
   it("is any text unless a request says otherwise", () => {

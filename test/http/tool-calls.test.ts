@@ -15,7 +15,7 @@ import { responseRequest } from "../../src/http/responses.ts";
 import { createReplyReader, type ReplyPiece } from "../../src/http/tool-calls.ts";
 import { chatTools, responseTools } from "../../src/http/tools.ts";
 import { callText, readCall } from "../../src/model/tool-text.ts";
-import { collect, eventsOf, finished, objectName } from "./turns.ts";
+import { collect, eventsOf, finished, objectName, fault } from "./turns.ts";
 
 const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
 const weather = { name: "get_weather", description: "How it is outside", parameters, strict: true };
@@ -27,16 +27,6 @@ const chat = (change: object) => checkShape(chatRequest, { messages: [user], ...
 const response = (change: object) => checkShape(responseRequest, { input: "Hi", ...change });
 const tools: ToolUse = responseTools(response({ tools: [{ type: "function", ...weather }] }))!;
 const called: TurnView = { ...finished, options: { ...finished.options, tools }, mayCall: true, text: call };
-
-const fault = (ask: () => unknown) => {
-  try {
-    ask();
-  } catch (error) {
-    const { code, cause } = error as { code: string; cause: { param: string } };
-    return [code, cause.param];
-  }
-  return null;
-};
 
 describe("tools", () => {
   it("are the same under the names of both APIs", () => {

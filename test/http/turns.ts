@@ -55,3 +55,14 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   for await (const item of items) all.push(item);
   return all;
 }
+
+/** The code of what a check throws, and the field it blames; null where it throws nothing. */
+export const fault = (ask: () => unknown) => {
+  try {
+    ask();
+  } catch (error) {
+    const { code, cause } = error as { code: string; cause: { param: string } };
+    return [code, cause.param];
+  }
+  return null;
+};

@@ -1,11 +1,9 @@
 // Items that are put into conversations and taken out again, forks at them, and turns of which nothing is kept.
-import { abortAllDurableObjects, env, evictDurableObject, runInDurableObject } from "cloudflare:test";
-import type { DurableObjectStorage } from "@cloudflare/workers-types";
+import { abortAllDurableObjects, evictDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
-import type { Conversation } from "../../src/conversation/conversation.ts";
 import type { ItemsRequest, TurnView } from "../../src/conversation/protocol.ts";
-import type { GriffinError } from "../../src/errors.ts";
 import type { ChatMessage } from "../../src/model/chat-template.ts";
+import { inStorage, objectOf, refusal } from "./objects.ts";
 import { dump } from "./storage.ts";
 import { eventsOf, finalView, greedy, say, stubOf, turn } from "./turns.ts";
 
@@ -18,19 +16,6 @@ const slow = { temperature: 1, maxTokens: 2_000, logitBias: [1, 5].map((token) =
 const itemsOf = (...messages: ChatMessage[]): ItemsRequest => {
   return { messages, options: greedy, repeatKey: null, repeatWithinMs: 0, isNamed: false };
 };
-const objectOf = (name: string) => env.CONVERSATIONS.get(env.CONVERSATIONS.idFromName(name)) as never;
-const inStorage = <R>(name: string, run: (storage: DurableObjectStorage) => R): Promise<R> =>
-  runInDurableObject(objectOf(name), (_, { storage }) => run(storage));
-const refusal = (name: string, ask: (object: Conversation) => unknown): Promise<string | undefined> =>
-  runInDurableObject(objectOf(name), async (object) => {
-    try {
-      await ask(object as Conversation);
-      return undefined;
-    } catch (error) {
-      return (error as GriffinError).code;
-    }
-  });
-
 /** Every text and token that is stored anywhere in an object, as one text to look for words in. */
 const rawTexts = (name: string): Promise<string> =>
   inStorage(name, ({ sql }) => {

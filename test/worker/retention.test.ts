@@ -1,26 +1,11 @@
 // What nobody uses any more goes by itself, and really goes.
-import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
-import type { DurableObjectStorage } from "@cloudflare/workers-types";
+import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
-import type { Conversation } from "../../src/conversation/conversation.ts";
 import { retentionMs } from "../../src/conversation/retention.ts";
-import type { GriffinError } from "../../src/errors.ts";
+import { inStorage, objectOf, refusal } from "./objects.ts";
 import { greedy, say, stubOf, turn } from "./turns.ts";
 
 const dayMs = 24 * 3_600_000;
-const objectOf = (name: string) => env.CONVERSATIONS.get(env.CONVERSATIONS.idFromName(name)) as never;
-const inStorage = <R>(name: string, run: (storage: DurableObjectStorage) => R): Promise<R> =>
-  runInDurableObject(objectOf(name), (_, { storage }) => run(storage));
-const refusal = (name: string, ask: (object: Conversation) => unknown): Promise<string | undefined> =>
-  runInDurableObject(objectOf(name), async (object) => {
-    try {
-      await ask(object as Conversation);
-      return undefined;
-    } catch (error) {
-      return (error as GriffinError).code;
-    }
-  });
-
 /** Lets so much time pass for all that is stored. */
 const age = (name: string, ms: number) =>
   inStorage(name, ({ sql }) => {

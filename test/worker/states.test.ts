@@ -1,31 +1,14 @@
 // States that leave a conversation as files, and others that go on from them.
-import { env, evictDurableObject, runInDurableObject } from "cloudflare:test";
-import type { DurableObjectStorage } from "@cloudflare/workers-types";
+import { env, evictDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
-import type { Conversation } from "../../src/conversation/conversation.ts";
 import { engineOf } from "../../src/conversation/engines.ts";
 import { identityOf } from "../../src/conversation/recall.ts";
 import { openStore } from "../../src/conversation/store.ts";
-import type { GriffinError } from "../../src/errors.ts";
+import { inStorage, objectOf, refusal } from "./objects.ts";
 import { dump } from "./storage.ts";
 import { greedy, say, stubOf, turn } from "./turns.ts";
 
 const chat = ["My name is Ada.", "Tell me a story about a fox.", "What is 7 plus 5?"];
-const objectOf = (name: string) => env.CONVERSATIONS.get(env.CONVERSATIONS.idFromName(name)) as never;
-
-const inStorage = <R>(name: string, run: (storage: DurableObjectStorage) => R | Promise<R>): Promise<R> =>
-  runInDurableObject(objectOf(name), (_, { storage }) => run(storage));
-
-const refusal = (name: string, ask: (object: Conversation) => unknown): Promise<string | undefined> =>
-  runInDurableObject(objectOf(name), async (object) => {
-    try {
-      await ask(object as Conversation);
-      return undefined;
-    } catch (error) {
-      return (error as GriffinError).code;
-    }
-  });
-
 async function begun(name: string, messages: readonly string[] = []) {
   const stub = stubOf(name);
   await stub.create({});
