@@ -17,7 +17,7 @@ import {
   type CompletionUsage,
   type PlacedToken,
 } from "./completion-protocol.ts";
-import { settle } from "./charges.ts";
+import { RunningCharge } from "./charges.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { eventLines } from "./event-lines.ts";
@@ -59,6 +59,7 @@ export async function beginCompletion(request: CompletionRequest, env: Env, obje
   const prompts = request.prompts.map((prompt, index) => promptTokens(prompt, index, engine, tokenizer));
   checkSizes(request, prompts);
 
+  const charge = new RunningCharge(request.options.chargedTo, env);
   const queue = new EventQueue<CompletionEvent>();
   const cancel = new AbortController();
   const promptCount = prompts.reduce((sum, { length }) => sum + length, 0);
@@ -71,7 +72,7 @@ export async function beginCompletion(request: CompletionRequest, env: Env, obje
     queue.end();
     // Whoever goes away in the middle has had what came until then.
     const isCharged = usage.computedTokens + usage.completionTokens > 0;
-    void settle(request.options.chargedTo, isCharged ? { ...usage, cachedTokens: 0 } : null, env);
+    void charge.settle(isCharged ? { ...usage, cachedTokens: 0 } : null);
     console.log(completionLine(object, work, event, Date.now() - startMs));
   };
   const done = completeAll(work).then(

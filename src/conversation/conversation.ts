@@ -15,7 +15,7 @@ import {
   repeatedTurn,
 } from "./accept.ts";
 import { Alarm } from "./alarm.ts";
-import { settle } from "./charges.ts";
+import { RunningCharge, settle } from "./charges.ts";
 import type { CompletionRequest } from "./completion-protocol.ts";
 import { beginCompletion } from "./completions.ts";
 import { engineOf } from "./engines.ts";
@@ -32,6 +32,7 @@ import {
   type ItemsRequest,
   type ListedTurn,
   type SharedStart,
+  type ToolUse,
   type TurnOptions,
   type TurnListing,
   type TurnPage,
@@ -40,6 +41,7 @@ import {
   type TurnView,
 } from "./protocol.ts";
 import { keepSharedStart } from "./shared-start.ts";
+import { orDamaged } from "./parts.ts";
 import { nextExpiryMs, removeExpired, retentionMs } from "./retention.ts";
 import { replay } from "./replay.ts";
 import { runTurn, type TurnHost } from "./run-turn.ts";
@@ -126,9 +128,9 @@ export class Conversation extends DurableObject<Env> {
     return messagesAt(this.#store, places, mostLength);
   }
 
-  /** Whether all that was said up to a turn is exactly this. */
-  hasTexts(turn: number, messages: ChatMessage[]): boolean {
-    return this.#store !== undefined && hasTexts(this.#store, turn, messages);
+  /** Whether all that was said up to a turn is exactly this, and it was told of no other tools. */
+  hasTexts(turn: number, messages: ChatMessage[], tools: ToolUse | null): boolean {
+    return this.#store !== undefined && hasTexts(this.#store, turn, messages, tools);
   }
 
   /** The turn that runs on a branch, or else the last one that replied; null where there is none. */
@@ -360,20 +362,19 @@ export class Conversation extends DurableObject<Env> {
     live.add(startedEvent(turnRow(store, turn)));
     this.#live.set(turn, live);
     const { options } = turnRow(store, turn);
-    let isSettled = false;
-    const charge = (usage: TurnUsage | null) => {
-      if (isSettled) return;
-      isSettled = true;
-      this.ctx.waitUntil(settle(options.chargedTo, usage, this.env));
+    const charge = new RunningCharge(options.chargedTo, this.env);
+    const settled = async (usage: TurnUsage | null) => {
+      if (await charge.settle(usage)) this.#store?.settled(turn);
     };
     const host: TurnHost = {
       store,
       env: this.env,
+      charge,
       now: Date.now,
       keepsPrefixes: this.#isPrefixStore(),
       ended: (view) => {
         countTurn(view);
-        charge(view.usage);
+        this.ctx.waitUntil(settled(view.usage));
         console.log(turnLine(this.ctx.id.toString(), view));
       },
     };
@@ -381,7 +382,7 @@ export class Conversation extends DurableObject<Env> {
     this.ctx.waitUntil(
       runTurn(host, live).finally(() => {
         this.#live.delete(turn);
-        charge(null);
+        this.ctx.waitUntil(settled(null));
         return options.store ? undefined : this.#forgetTurn(turn);
       }),
     );
@@ -407,7 +408,7 @@ export class Conversation extends DurableObject<Env> {
     return this.#store?.branchCount() === 0 && this.#store.counts().turns === 0;
   }
 
-  /** Goes on with the turns that another process began and did not end. */
+  /** Goes on with the turns that another process began and did not end, or did not settle. */
   #recover(): void {
     for (const turn of this.#store?.unfinishedTurns() ?? []) {
       if (this.#live.has(turn)) continue;
@@ -426,6 +427,16 @@ export class Conversation extends DurableObject<Env> {
         this.#known().fail(turn, { code: "data_damaged", message }, Date.now());
       }
     }
+    for (const turn of this.#store?.unsettledTurns() ?? []) {
+      if (!this.#live.has(turn)) this.ctx.waitUntil(this.#settleAgain(turn));
+    }
+  }
+
+  /** Tells what a turn cost of which nobody knows whether it was told. */
+  async #settleAgain(turn: number): Promise<void> {
+    const row = orDamaged(() => this.#store?.turn(turn));
+    // Of what is damaged nobody can tell: its place lapses.
+    if (!row || (await settle(row.options.chargedTo, row.usage, this.env))) this.#store?.settled(turn);
   }
 
   /** Ends a turn after the step that runs, if it runs. Throws `not_found`. */

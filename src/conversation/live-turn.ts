@@ -1,7 +1,7 @@
 // A turn that runs in this process: its events so far, who reads them, and how to stop it. Readers are cursors into one
 // list, so a slow one costs nothing and none can miss an event or hold up the turn.
 import { eventLines, mostEventsAPiece } from "./event-lines.ts";
-import type { TurnEvent } from "./protocol.ts";
+import type { TurnEvent, TurnUsage } from "./protocol.ts";
 
 export class LiveTurn {
   readonly turn: number;
@@ -9,6 +9,8 @@ export class LiveTurn {
   readonly cancel = new AbortController();
   /** Resolves when the turn is committed or has failed. */
   readonly done: Promise<void>;
+  /** What the attempt that runs has used so far; null before its first token. */
+  usage: TurnUsage | null = null;
   readonly #events: TurnEvent[] = [];
   readonly #endsWithClient: boolean;
   #tokens = 0;

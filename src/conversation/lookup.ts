@@ -1,10 +1,13 @@
 // Turns of branches and messages of turns, looked up by whoever only has their numbers.
 import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
+import { toolsText } from "../model/tool-text.ts";
 import { firstItem, keptTexts } from "./items.ts";
 import { hasSameText } from "./prefixes.ts";
 import { orDamaged } from "./parts.ts";
+import type { ToolUse } from "./protocol.ts";
 import type { Store, TurnRow } from "./store.ts";
+import { toldTools } from "./turn-format.ts";
 import { branchHead } from "./view.ts";
 
 /** A message of a turn: item 0 is its reply. */
@@ -45,13 +48,18 @@ export function messagesAt(store: Store, places: readonly MessagePlace[], mostLe
   });
 }
 
-/** Whether all that was said up to a finished turn is exactly this. */
-export function hasTexts(store: Store, turn: number, messages: readonly ChatMessage[]): boolean {
+/** Whether all that was said up to a finished turn is exactly this, and it was told of these tools only, or of none. */
+export function hasTexts(store: Store, turn: number, messages: readonly ChatMessage[], tools: ToolUse | null): boolean {
   const step = store.step(turn);
   if (step === null || step.removed || step.endPosition === null) return false;
   const path = orDamaged(() => store.path(turn));
+  const told = tools === null ? null : toolsText(tools.list);
   const isWhole = path?.every(
-    ({ kind, removed, removedItems }) => kind !== "state" && !removed && !removedItems.length,
+    ({ kind, removed, removedItems, options }) =>
+      kind !== "state" &&
+      !removed &&
+      !removedItems.length &&
+      toldTools(options).every(({ content }) => content === told),
   );
   if (path === null || !isWhole) return false;
   const texts = path.flatMap(keptTexts);

@@ -4,6 +4,7 @@ import type { EdgeEngine } from "../engine/edge.ts";
 import type { GeneratedToken, Turn, TurnResult } from "../engine/engine.ts";
 import { GriffinError, type ErrorCode } from "../errors.ts";
 import { renderPrompt } from "../model/chat-template.ts";
+import type { RunningCharge } from "./charges.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import type { LiveTurn } from "./live-turn.ts";
@@ -19,6 +20,7 @@ import { turnRow, viewOf } from "./view.ts";
 export interface TurnHost {
   store: Store;
   env: Env;
+  charge: RunningCharge;
   now(): number;
   /** Whether turns are to be found by their texts. */
   keepsPrefixes: boolean;
@@ -47,7 +49,7 @@ export async function runTurn(host: TurnHost, live: LiveTurn): Promise<void> {
     while (rest === undefined) rest = await attempt(host, live);
   } catch (error) {
     const failure = publicError(error);
-    orNull(() => store.fail(live.turn, failure, host.now()));
+    orNull(() => store.fail(live.turn, failure, host.now(), live.usage));
   }
   // What is kept of the turn may be damaged, or gone with its conversation.
   const row = orNull(() => store.turn(live.turn));
@@ -77,6 +79,7 @@ async function attempt(host: TurnHost, live: LiveTurn): Promise<string | undefin
     throw new GriffinError("internal", `The turn was interrupted ${mostAttempts} times.`);
   }
   const row = turnRow(store, live.turn);
+  live.usage = null;
   let engine: EdgeEngine | undefined;
   try {
     engine = await orCancelled(engineOf(row.options.model, env), live.cancel.signal);
@@ -115,6 +118,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   if (moderation?.input) await moderation.check(messages.map(({ content }) => content).join("\n"));
   const gate = outputGate<TurnEvent & { type: "token" }>(moderation, (event) => live.add(event));
   const prompt = renderPrompt(messages, tokenizer, chat, past.lastToken);
+  await host.charge.cover(past.tokens.length + prompt.length + row.options.maxTokens);
   const log = openLog(host, row, engine);
   const start = isCold(past) ? await sharedStart(messages, prompt, engine, row.options, host.env) : null;
   const turn =
@@ -122,6 +126,10 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
       ? turnOf(row, store, engine, [...past.tokens, ...prompt], past)
       : turnFrom(row, engine, prompt, start);
 
+  const known = start?.state ?? past.state;
+  const cachedTokens = start?.isNew ? 0 : (known?.position ?? 0);
+  const newTokens = start?.isNew ? start.state.position : 0;
+  const promptTokens = cachedTokens + newTokens + turn.tokens.length;
   const reply: number[] = [];
   const logProbabilities: TokenLogProbabilities[] = [];
   let text = "";
@@ -131,24 +139,25 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
     const passed = gate.add(tokenEvent(reply.length, next, details, tokenizer));
     text += next.text;
     reply.push(token);
+    const computedTokens = promptTokens - cachedTokens + reply.length - 1;
+    live.usage = { promptTokens, cachedTokens, completionTokens: reply.length, computedTokens };
     if (details !== undefined) logProbabilities.push(details);
     log.add(token);
     return passed;
   });
   await gate.end(result.text);
   if (result.finishReason === "cancelled" && reply.length === 0) {
+    const computedTokens = newTokens + result.computedTokens;
+    live.usage = { promptTokens: cachedTokens + computedTokens, cachedTokens, completionTokens: 0, computedTokens };
     throw new GriffinError("cancelled", "The turn was cancelled before its first token.");
   }
-  const known = start?.state ?? past.state;
-  const cachedTokens = start?.isNew ? 0 : (known?.position ?? 0);
-  const newTokens = start?.isNew ? start.state.position : 0;
   const outcome = {
     status: statusOf[result.finishReason],
     text: text + result.text,
     finishReason: result.finishReason,
     state: start !== null && !start.isNew ? ("shared" as const) : past.origin,
     usage: {
-      promptTokens: cachedTokens + newTokens + result.promptTokens,
+      promptTokens,
       cachedTokens,
       completionTokens: result.completionTokens,
       computedTokens: result.computedTokens + newTokens,

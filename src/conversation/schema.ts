@@ -65,6 +65,8 @@ export const schemaSteps: readonly (readonly string[])[] = [
     `ALTER TABLE branches ADD COLUMN expires_after_s INTEGER`,
     `UPDATE branches SET active_ms = unixepoch() * 1000`,
   ],
+  // unsettled: the turn is charged to a tenant, which may not have heard what it cost.
+  [`ALTER TABLE turns ADD COLUMN unsettled INTEGER NOT NULL DEFAULT 0`],
 ];
 
 /** Version of a database; 0 where nothing was ever stored. */

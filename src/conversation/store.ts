@@ -7,7 +7,7 @@ import * as branches from "./branches.ts";
 import { Database } from "./database.ts";
 import { keptItems } from "./items.ts";
 import * as log from "./log.ts";
-import type { ConversationChange, ConversationView, TurnOptions, TurnStorage } from "./protocol.ts";
+import type { ConversationChange, ConversationView, TurnOptions, TurnStorage, TurnUsage } from "./protocol.ts";
 import * as prefixes from "./prefixes.ts";
 import * as removal from "./removal.ts";
 import { schemaVersion, upgradeSchema } from "./schema.ts";
@@ -203,6 +203,16 @@ export class Store {
     return turns.findUnfinished(this.#db);
   }
 
+  /** Turns that ended, and of which the tenant may not know what they cost. */
+  unsettledTurns(): number[] {
+    return turns.findUnsettled(this.#db);
+  }
+
+  /** The tenant knows what a turn cost. */
+  settled(turn: number): void {
+    turns.setSettled(this.#db, turn);
+  }
+
   /** From the beginning to `turn`, both included. Removed ones are there, without messages and text. */
   path(turn: number): turns.TurnRow[] {
     return turns.readPath(this.#db, turn);
@@ -280,9 +290,9 @@ export class Store {
   }
 
   /** Ends a turn without a state: no branch moves. With code `cancelled` it is cancelled, else failed. */
-  fail(turn: number, error: turns.TurnError, nowMs: number): void {
+  fail(turn: number, error: turns.TurnError, nowMs: number, usage: TurnUsage | null = null): void {
     this.#db.transaction(() => {
-      turns.failTurn(this.#db, turn, error, nowMs);
+      turns.failTurn(this.#db, turn, error, nowMs, usage);
       log.deleteLog(this.#db, turn);
     });
   }

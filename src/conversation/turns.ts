@@ -143,8 +143,8 @@ export function addTurn(db: Database, added: NewTurn): number {
   db.write(
     `turn ${turn}`,
     `INSERT INTO turns
-       (turn, parent, branch, kind, status, created_ms, repeat_key, ends_with_client, options, metadata, messages)
-     VALUES (?, ?, ?, ?, 'in_progress', ?, ?, ?, ?, ?, ?)`,
+       (turn, parent, branch, kind, status, created_ms, repeat_key, ends_with_client, options, unsettled, metadata, messages)
+     VALUES (?, ?, ?, ?, 'in_progress', ?, ?, ?, ?, ?, ?, ?)`,
     turn,
     parent,
     branch,
@@ -153,6 +153,7 @@ export function addTurn(db: Database, added: NewTurn): number {
     repeatKey,
     Number(endsWithClient),
     JSON.stringify(given.options),
+    Number(kind === "reply" && given.options.chargedTo !== null),
     JSON.stringify(given.metadata),
     keepValue(db, turn, "messages", toJson(given.messages)),
   );
@@ -224,6 +225,16 @@ export function findRunning(db: Database, branch: number): number | null {
 export function findUnfinished(db: Database): number[] {
   const query = "SELECT turn FROM turns WHERE status = 'in_progress' ORDER BY turn";
   return db.read<{ turn: number }>(query).map(({ turn }) => turn);
+}
+
+/** Turns that ended, and of which the tenant may not know what they cost. */
+export function findUnsettled(db: Database): number[] {
+  const query = "SELECT turn FROM turns WHERE unsettled AND status <> 'in_progress' ORDER BY turn";
+  return db.read<{ turn: number }>(query).map(({ turn }) => turn);
+}
+
+export function setSettled(db: Database, turn: number): void {
+  db.write(`turn ${turn}`, "UPDATE turns SET unsettled = 0 WHERE turn = ? AND unsettled", turn);
 }
 
 /** true where a snapshot was once kept. */
@@ -322,10 +333,10 @@ export function finishTurn(
   return { stateBytes: state.stateBytes, rowsWritten, bytesWritten };
 }
 
-export function failTurn(db: Database, turn: number, error: TurnError, nowMs: number): void {
+export function failTurn(db: Database, turn: number, error: TurnError, nowMs: number, usage: TurnUsage | null): void {
   placeOfRunning(db, turn);
   const isCancelled = error.code === "cancelled";
-  const reply: Reply = { ...noReply, ...(isCancelled ? { finishReason: "cancelled" } : { error }) };
+  const reply: Reply = { ...noReply, usage, ...(isCancelled ? { finishReason: "cancelled" } : { error }) };
   db.write(
     `turn ${turn}`,
     "UPDATE turns SET status = ?, finished_ms = ?, reply = ? WHERE turn = ?",

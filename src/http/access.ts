@@ -28,18 +28,26 @@ export const access: MiddlewareHandler<AppEnv> = async (context, next) => {
   if (key === null || tenant === null) return refused(invalidKey());
   const stub = env.TENANTS.get(env.TENANTS.idFromName(tenant));
   const scope = req.method === "GET" || req.method === "HEAD" ? "read" : "write";
-  const admission = await stub.admit({ hash: hashOf(key), scope, mostTokens: await mostTokensOf(context) });
+  const mostTokens = await mostTokensOf(context);
+  const admission = await stub.admit({ hash: hashOf(key), scope, mostTokens });
   if (admission.status !== "admitted") return refusal(admission);
 
   context.set("tenant", tenant);
   context.var.log.add({ tenant, key: admission.key });
-  const charge = admission.charge === null ? null : { tenant, charge: admission.charge };
+  const charge = admission.charge === null ? null : { tenant, charge: admission.charge, tokens: mostTokens ?? 0 };
   context.set("charge", charge);
   await next();
-  // Whoever was given the charge settles it; where nobody was, nothing came of the request.
-  if (context.res.status >= 400) context.executionCtx.waitUntil(settle(charge, null, env));
+  // Nobody took it: nothing came of the request.
+  if (context.var.charge !== null) context.executionCtx.waitUntil(settle(context.var.charge, null, env));
   for (const [name, value] of Object.entries(headersOf(admission.rates))) context.header(name, value);
 };
+
+/** Whoever gave this answer has accepted the request, and settles its charge from now on. */
+export async function charged<T>(context: Context<AppEnv>, answer: Promise<T>): Promise<T> {
+  const accepted = await answer;
+  context.set("charge", null);
+  return accepted;
+}
 
 /** Lets in who has the administrators' key, whatever the server asks of others. */
 export const adminAccess: MiddlewareHandler<AppEnv> = async (context, next) => {

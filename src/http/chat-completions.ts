@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { TurnRequest } from "../conversation/protocol.ts";
 import { chatMessages, toMessages } from "./chat-messages.ts";
 import { chatChunks, chatCompletion } from "./chat-chunks.ts";
+import { charged } from "./access.ts";
 import type { AppEnv } from "./context.ts";
 import { wireError } from "./errors.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
@@ -78,7 +79,7 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
   const object = await chatName(options.model, messages, tools?.list);
   const stub = prefixStub(context, object);
   context.var.log.add({ object: stub.id.toString() });
-  const turn = readTurn(await namingFields(stub.stream(request), fields), context.req.raw.signal);
+  const turn = readTurn(await charged(context, namingFields(stub.stream(request), fields)), context.req.raw.signal);
   if (body.stream) return streamed(context, object, turn, body.stream_options?.include_usage ?? false);
 
   return patientJson(context, completed(context, object, turn), turn.abandon);

@@ -9,6 +9,7 @@ import {
   type CompletionRequest,
 } from "../conversation/completion-protocol.ts";
 import { completionChunks, textCompletion, type CompletionHead } from "./completion-choices.ts";
+import { charged } from "./access.ts";
 import type { AppEnv } from "./context.ts";
 import { wireError } from "./errors.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
@@ -105,7 +106,7 @@ export const completions = new Hono<AppEnv>().post("/v1/completions", async (con
   context.var.log.add({ object: stub.id.toString() });
   const request = { prompts: body.prompt, n, echo: body.echo ?? false, options };
   const fields = (ours: string) => (ours === "format" ? param : undefined);
-  const stream = await namingFields(stub.complete(request), fields);
+  const stream = await charged(context, namingFields(stub.complete(request), fields));
   const reader = readEvents(stream, isLast, context.req.raw.signal);
   const created = Math.floor(Date.now() / 1000);
   const head: CompletionHead = { id: `cmpl_${randomName()}`, object: "text_completion", created, model: options.model };

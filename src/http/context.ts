@@ -9,7 +9,7 @@ export interface AppEnv {
     log: RequestLog;
     /** Whose request it is: all objects it reaches are this tenant's. "" where the server is open to everybody. */
     tenant: string;
-    /** Where the tokens of this request are charged; null where the server is open, or it runs none. */
+    /** Where the tokens of this request are charged; null where the server is open, it runs none, or they are taken care of. */
     charge: Charge | null;
     /** The ids of the configured models, the default first. */
     modelIds: () => string[];

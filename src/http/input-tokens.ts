@@ -12,10 +12,11 @@ export const inputTokens = new Hono<AppEnv>().post("/v1/responses/input_tokens",
   const { value: body } = await readBody(context.req, responseRequest);
   const modelIds = context.var.modelIds();
   const model = knownModel(body.model ?? modelIds[0] ?? "", modelIds);
-  const { object, place, unknown, messages } = await asked(context, body, { newObject: randomName() });
+  const tools = responseTools(body);
+  const { object, place, unknown, messages } = await asked(context, body, tools, { newObject: randomName() });
   const isNew = place.kind === "after" && place.turn === null;
   const stub = isNew ? workStub(context) : conversationStub(context, object);
   context.var.log.add({ object: stub.id.toString() });
-  const count = await found(stub.countTokens({ model, place, messages, tools: responseTools(body) }), unknown);
+  const count = await found(stub.countTokens({ model, place, messages, tools }), unknown);
   return context.json({ object: "response.input_tokens", input_tokens: count });
 });

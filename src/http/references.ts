@@ -7,6 +7,7 @@ import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
 import { formatCallId, parseItemId, type ItemId } from "./ids.ts";
 import type { Reference } from "./response-input.ts";
+import type { ToolUse } from "../conversation/protocol.ts";
 import { conversationStub } from "./stubs.ts";
 
 /** A reference is short and its text is not: so much of it all together is read, in UTF-16 units. */
@@ -45,16 +46,20 @@ export async function resolveInput(
   return { messages, lastReply };
 }
 
-/** Whether `messages` up to the one at `index`, a reply, are all that a stored turn has behind it, its own reply last. */
+/**
+ * Whether `messages` up to the one at `index`, a reply, are all that a stored turn has behind it, its own reply last, and
+ * it was told of no other tools.
+ */
 export async function continued(
   context: Context<AppEnv>,
   messages: readonly ChatMessage[],
+  tools: ToolUse | null,
   { id, index }: { id: ItemId; index: number },
 ): Promise<Continued | null> {
   const rest = messages.slice(index + 1);
   if (rest.length === 0) return null;
   const { object, number: turn } = id;
-  const isIt = await conversationStub(context, object).hasTexts(turn, messages.slice(0, index + 1));
+  const isIt = await conversationStub(context, object).hasTexts(turn, messages.slice(0, index + 1), tools);
   return isIt ? { object, turn, messages: rest } : null;
 }
 

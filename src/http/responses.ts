@@ -2,8 +2,9 @@
 // its own. It runs on when its client goes away, and is kept until it is deleted; with `store: false` it does neither.
 import { Hono, type Context } from "hono";
 import { z } from "zod";
-import type { TurnPlace, TurnRequest, TurnView } from "../conversation/protocol.ts";
+import type { ToolUse, TurnPlace, TurnRequest, TurnView } from "../conversation/protocol.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
+import { charged } from "./access.ts";
 import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
 import { formatId, noSuch, parseId } from "./ids.ts";
@@ -107,7 +108,7 @@ export const responses = new Hono<AppEnv>()
       chargedTo: context.var.charge,
     });
     const repeat = await repeatOf(context, text, !body.conversation && !body.previous_response_id);
-    const { object, place, unknown, messages, answered } = await asked(context, body, repeat);
+    const { object, place, unknown, messages, answered } = await asked(context, body, tools, repeat);
     const request: TurnRequest = {
       place,
       messages,
@@ -124,7 +125,7 @@ export const responses = new Hono<AppEnv>()
     context.var.log.add({ object: stub.id.toString() });
     const fields = (ours: string) =>
       ours === "format" ? param : (answered.fields(ours) ?? toolField(ours, "parameters"));
-    const accepted = <T>(answer: Promise<T>) => found(namingFields(answer, fields), unknown);
+    const accepted = <T>(answer: Promise<T>) => charged(context, found(namingFields(answer, fields), unknown));
     if (body.background && !body.stream) {
       const view = await accepted(stub.begin(request));
       context.var.log.add({ turn: view.turn });
@@ -197,6 +198,7 @@ const unknownPrevious = () =>
 export async function asked(
   context: Context<AppEnv>,
   body: ResponseRequest,
+  tools: ToolUse | null,
   repeat: Pick<Repeat, "newObject">,
 ): Promise<Place & { messages: ChatMessage[]; answered: Answered }> {
   const place = placeOf(body, repeat);
@@ -206,7 +208,7 @@ export async function asked(
   const isNew = !body.conversation && typeof body.previous_response_id !== "string";
   if (!isNew || lastReply === null) return whole();
   const index = lastReply.index + messages.length - said.length;
-  const known = await continued(context, messages, { ...lastReply, index });
+  const known = await continued(context, messages, tools, { ...lastReply, index });
   if (known === null) return whole();
   const answered = answeredCalls(said, known.object, lastReply.index + 1);
   return { ...place, ...known, place: { kind: "after", turn: known.turn }, answered };

@@ -88,7 +88,17 @@ export interface Cost {
 export interface Charge {
   tenant: string;
   charge: number;
+  /** So many tokens it may run: they are taken. */
+  tokens: number;
 }
+
+/** The place of work that runs is kept by saying so this often; */
+export const renewEveryMs = 20_000;
+/** after so long a silence it is given to others. */
+export const leaseMs = 3 * renewEveryMs;
+
+/** What a tenant answers to work that would run more tokens than were taken for it. */
+export type Raise = { status: "raised" } | { status: "limited" } | { status: "too_large"; mostTokens: number };
 
 export interface UsageRow {
   /** UTC, such as 2026-11-26. */

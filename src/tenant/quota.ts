@@ -45,11 +45,30 @@ export class Quota {
     this.#running += 1;
   }
 
+  /** Whether work that is let in already may take `tokens` instead of what it took at `takenMs`. */
+  mayRetake(limits: Limits, taken: number, takenMs: number, tokens: number, nowMs: number): boolean {
+    this.#turn(nowMs);
+    const others = this.#tokens - (takenMs >= this.#windowMs ? taken : 0);
+    return others + tokens <= (limits.tokens_per_minute ?? Infinity);
+  }
+
+  /** It takes them, in this minute. */
+  retake(taken: number, takenMs: number, tokens: number, nowMs: number): void {
+    this.#turn(nowMs);
+    this.#tokens += tokens - (takenMs >= this.#windowMs ? taken : 0);
+  }
+
   /** A request that took `taken` tokens at `takenMs` is over, and cost so many. */
   settle(taken: number, cost: number, takenMs: number, nowMs: number): void {
     this.#turn(nowMs);
     this.#running -= 1;
     if (takenMs >= this.#windowMs) this.#tokens += cost - taken;
+  }
+
+  /** Work that took its place at `takenMs`, and lost it, cost so many tokens. */
+  spend(cost: number, takenMs: number, nowMs: number): void {
+    this.#turn(nowMs);
+    if (takenMs >= this.#windowMs) this.#tokens += cost;
   }
 
   rates(limits: Limits, nowMs: number): Rates {

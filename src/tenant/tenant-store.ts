@@ -13,6 +13,10 @@ const schema = [
   `CREATE TABLE IF NOT EXISTS charges (
     charge INTEGER PRIMARY KEY AUTOINCREMENT, key INTEGER NOT NULL, tokens INTEGER NOT NULL, taken_ms INTEGER NOT NULL
   ) STRICT`,
+  // Work that lost its place: it may still end, and tell what it cost.
+  `CREATE TABLE IF NOT EXISTS lapsed_charges (
+    charge INTEGER PRIMARY KEY, key INTEGER NOT NULL, taken_ms INTEGER NOT NULL
+  ) STRICT`,
   `CREATE TABLE IF NOT EXISTS usage (
     day TEXT NOT NULL, key INTEGER NOT NULL, requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,
     cached_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, PRIMARY KEY (day, key)
@@ -109,6 +113,27 @@ export class TenantStore {
 
   deleteCharge(charge: number): void {
     this.#sql.exec("DELETE FROM charges WHERE charge = ?", charge);
+  }
+
+  /** What work takes from now on. */
+  updateCharge({ charge, tokens, taken_ms: takenMs }: StoredCharge): void {
+    this.#sql.exec("UPDATE charges SET tokens = ?, taken_ms = ? WHERE charge = ?", tokens, takenMs, charge);
+  }
+
+  /** Remembers of work that it lost its place. */
+  insertLapsed({ charge, key, taken_ms: takenMs }: StoredCharge): void {
+    this.#sql.exec("INSERT INTO lapsed_charges VALUES (?, ?, ?)", charge, key, takenMs);
+  }
+
+  /** Forgets work that lost its place; undefined where there is no such work. */
+  takeLapsed(charge: number): { key: number; taken_ms: number } | undefined {
+    const query = "DELETE FROM lapsed_charges WHERE charge = ? RETURNING key, taken_ms";
+    return this.#sql.exec<{ key: number; taken_ms: number }>(query, charge).toArray()[0];
+  }
+
+  /** Forgets work that began before a time: it will not end any more. */
+  deleteLapsed(beforeMs: number): void {
+    this.#sql.exec("DELETE FROM lapsed_charges WHERE taken_ms < ?", beforeMs);
   }
 
   /** Adds to a key's day. */

@@ -1,25 +1,28 @@
 // Tenant: the Durable Object of one customer. It knows the customer's keys and lets their requests in, one after another,
-// so that no limit is ever exceeded; and it counts what they use. What an object has not heard the end of for long is
-// given back: a process that died does not hold a place for ever.
+// so that no limit is ever exceeded; and it counts what they use. Work that runs says so now and then: a process that died
+// does not keep its place.
 import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
 import { hashOf, newApiKey } from "./api-key.ts";
 import { Quota, retryAfterMs, tighter } from "./quota.ts";
 import {
+  leaseMs,
+  noLimits,
   type Admission,
   type Ask,
   type Cost,
   type KeyView,
   type Limits,
   type NewKey,
+  type Raise,
   type TenantView,
   type UsageRow,
 } from "./protocol.ts";
 import { TenantStore, type StoredCharge, type StoredKey } from "./tenant-store.ts";
 
-/** Longer than any reply takes, or its recovery. */
-const chargeLifeMs = 3_600_000;
+/** Work that lost its place may tell for so long what it cost. */
+const lapsedLifeMs = 24 * 3_600_000;
 /** `last used` is this exact: more would be a row a request. */
 const lastUsedEveryMs = 60_000;
 const mostKeys = 1_000;
@@ -31,7 +34,8 @@ export class Tenant extends DurableObject<object> {
   #store: TenantStore | undefined;
   readonly #keys = new Map<number, StoredKey>();
   readonly #byHash = new Map<string, StoredKey>();
-  readonly #charges = new Map<number, StoredCharge>();
+  /** Work that runs, by its charge, and when it was last heard of. */
+  readonly #charges = new Map<number, StoredCharge & { heardMs: number }>();
   readonly #whole = new Quota();
   readonly #quotas = new Map<number, Quota>();
 
@@ -128,7 +132,7 @@ export class Tenant extends DurableObject<object> {
     if (untilMs <= nowMs) return { status: "expired" };
     if (!key.scopes.includes(scope)) return { status: "out_of_scope" };
 
-    this.#giveUp(nowMs);
+    this.#lapse(nowMs);
     const own = this.#quotaOf(key.key);
     const take = { tokens: mostTokens };
     const { limits } = this.#tenant;
@@ -142,30 +146,64 @@ export class Tenant extends DurableObject<object> {
     if ((key.lastUsedMs ?? 0) + lastUsedEveryMs <= nowMs) this.#write({ ...key, lastUsedMs: nowMs });
     if (mostTokens === null) return { status: "admitted", key: key.key, charge: null, rates: rates() };
     const charge = this.#opened().insertCharge(key.key, mostTokens, nowMs);
-    this.#charges.set(charge, { charge, key: key.key, tokens: mostTokens, taken_ms: nowMs });
+    this.#charges.set(charge, { charge, key: key.key, tokens: mostTokens, taken_ms: nowMs, heardMs: nowMs });
     return { status: "admitted", key: key.key, charge, rates: rates() };
+  }
+
+  /** Work turns out to be larger than it was taken for. What has no place any more is not held up. */
+  raise(charge: number, tokens: number): Raise {
+    const taken = this.#charges.get(charge);
+    if (taken === undefined || this.#tenant === undefined || tokens <= taken.tokens) return { status: "raised" };
+    const nowMs = Date.now();
+    const quotas = [
+      { quota: this.#whole, limits: this.#tenant.limits },
+      { quota: this.#quotaOf(taken.key), limits: this.#keys.get(taken.key)?.limits ?? noLimits },
+    ];
+    const mostTokens = Math.min(...quotas.map(({ limits }) => limits.tokens_per_minute ?? Infinity));
+    if (tokens > mostTokens) return { status: "too_large", mostTokens };
+    const may = quotas.every(({ quota, limits }) =>
+      quota.mayRetake(limits, taken.tokens, taken.taken_ms, tokens, nowMs),
+    );
+    if (!may) return { status: "limited" };
+    for (const { quota } of quotas) quota.retake(taken.tokens, taken.taken_ms, tokens, nowMs);
+    const raised = { ...taken, tokens, taken_ms: nowMs, heardMs: nowMs };
+    this.#charges.set(charge, raised);
+    this.#opened().updateCharge(raised);
+    return { status: "raised" };
+  }
+
+  /** Work still runs. */
+  renew(charge: number): void {
+    const taken = this.#charges.get(charge);
+    if (taken !== undefined) taken.heardMs = Date.now();
   }
 
   /** Work is over. null: nothing came of it. What was settled before changes nothing. */
   settle(charge: number, cost: Cost | null): void {
-    const taken = this.#charges.get(charge);
-    if (taken === undefined || this.#store === undefined) return;
+    if (this.#store === undefined) return;
     const nowMs = Date.now();
     const { promptTokens = 0, cachedTokens = 0, completionTokens = 0 } = cost ?? {};
     const tokens = promptTokens - cachedTokens + completionTokens;
-    for (const quota of [this.#whole, this.#quotaOf(taken.key)]) {
-      quota.settle(taken.tokens, tokens, taken.taken_ms, nowMs);
+    const taken = this.#charges.get(charge);
+    const work = taken ?? this.#store.takeLapsed(charge);
+    if (work === undefined) return;
+    for (const quota of [this.#whole, this.#quotaOf(work.key)]) {
+      if (taken === undefined) quota.spend(tokens, work.taken_ms, nowMs);
+      else quota.settle(taken.tokens, tokens, taken.taken_ms, nowMs);
     }
     this.#charges.delete(charge);
     this.#store.deleteCharge(charge);
-    if (cost !== null) this.#store.addUsage(taken.key, nowMs, cost);
+    if (cost !== null) this.#store.addUsage(work.key, nowMs, cost);
   }
 
-  /** Takes back what nobody settled. */
-  #giveUp(nowMs: number): void {
-    for (const { charge, taken_ms: takenMs } of this.#charges.values()) {
-      if (takenMs + chargeLifeMs > nowMs) return; // the others are younger
-      this.settle(charge, null);
+  /** Takes back the places of work that nobody speaks of any more. */
+  #lapse(nowMs: number): void {
+    for (const taken of this.#charges.values()) {
+      if (taken.heardMs + leaseMs > nowMs) continue;
+      const store = this.#opened();
+      this.settle(taken.charge, null);
+      store.insertLapsed(taken);
+      store.deleteLapsed(nowMs - lapsedLifeMs);
     }
   }
 
@@ -173,7 +211,7 @@ export class Tenant extends DurableObject<object> {
     this.#store = new TenantStore(this.ctx.storage);
     this.#readKeys();
     for (const charge of this.#store.charges()) {
-      this.#charges.set(charge.charge, charge);
+      this.#charges.set(charge.charge, { ...charge, heardMs: Date.now() });
       for (const quota of [this.#whole, this.#quotaOf(charge.key)]) {
         quota.take({ tokens: charge.tokens }, charge.taken_ms);
       }

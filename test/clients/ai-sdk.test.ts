@@ -130,6 +130,18 @@ describe("references to items", () => {
     expect(cold.output[0]?.content).toEqual(known.output[0]?.content);
   });
 
+  it("do not go on from a turn that was told of other tools", async () => {
+    const tool = (name: string) => ({ type: "function", name, parameters: { type: "object", properties: {} } });
+    const told = { tools: [tool("get_time")], tool_choice: "none" };
+    const said = user("My name is Ada.");
+    const first = await ask([said], told);
+    const input = [said, refer(first.output[0]?.id ?? ""), user("What is my name?")];
+    expect(await ask(input, told)).toMatchObject({ state: "restored", previous_response_id: first.id });
+    for (const rest of [{}, { ...told, tools: [tool("get_place")] }]) {
+      expect(await ask(input, rest)).toMatchObject({ state: "cold", previous_response_id: null });
+    }
+  });
+
   it("to what is not there are refused by their place", async () => {
     const unkept = await ask([user("Hello.")], { store: false });
     const ids = ["msg_x", `msg_${"a".repeat(32)}_1_0`, unkept.output[0]?.id ?? "", "SECRET"];

@@ -106,6 +106,26 @@ describe("with a key", () => {
     expect((await Promise.all(both)).length).toBe(2);
   });
 
+  it("runs no more tokens than it may, though most of what is read was put there before", async () => {
+    while (Date.now() % 60_000 > 50_000) await new Promise((resolve) => void setTimeout(resolve, 500));
+    const { tenant, secret } = await newKey({ limits: { tokens_per_minute: 500 } });
+    const client = clientOf(secret);
+    const long = { role: "user" as const, content: "a fox and a hen ".repeat(3_000) };
+    const { id } = await client.conversations.create({ items: [long] });
+    const request = { ...greedy, conversation: id, input: "Hi.", max_output_tokens: 16 };
+    expect(await failureOf(client.responses.create(request))).toMatchObject({ status: 400 });
+    const events = await client.responses.create({ ...request, stream: true });
+    let last: unknown;
+    for await (const event of events) last = event;
+    expect(last).toMatchObject({ type: "response.failed", response: { status: "failed", usage: null } });
+    expect((await admin.usage(tenant)).data).toEqual([]);
+    const { data } = await client.conversations.items.list(id, { order: "asc" });
+    expect(data[0]).toMatchObject({ role: "user" });
+    // What is left of the minute is still there.
+    const chat = { ...greedy, messages, max_tokens: 100 };
+    expect((await client.chat.completions.create(chat)).choices).toHaveLength(1);
+  });
+
   it("pays for what came of a completion that nobody read to its end", async () => {
     const { tenant, secret } = await newKey();
     const endless = { model: "pocket", prompt: "The fox", max_tokens: 4_000, stream: true as const };

@@ -17,7 +17,7 @@ import { LiveTurn } from "../../src/conversation/live-turn.ts";
 import { runTurn } from "../../src/conversation/run-turn.ts";
 import { openStore } from "../../src/conversation/store.ts";
 import type { GriffinError } from "../../src/errors.ts";
-import { eventsOf, finalView, readTokens, say, stubOf, textOf, turn } from "./turns.ts";
+import { eventsOf, finalView, hostOf, readTokens, say, stubOf, textOf, turn } from "./turns.ts";
 
 const chat = ["My name is Ada.", "Tell me a story about a fox.", "What is 7 plus 5?", "What is my name?"];
 /** A reply that only its length ends. */
@@ -256,8 +256,7 @@ describe("a turn", () => {
       const fetch = async (url: string | Request) =>
         failures++ < 2 ? new Response("busy", { status: 503 }) : env.ASSETS.fetch(url);
       const MODELS = JSON.stringify({ flaky: { source: "assets", path: "pocket" } });
-      const host = { store, env: { ...env, ASSETS: { fetch }, MODELS }, now: Date.now, keepsPrefixes: false };
-      await runTurn({ ...host, ended: () => undefined }, new LiveTurn(running, false));
+      await runTurn(hostOf(store, { ASSETS: { fetch }, MODELS }), new LiveTurn(running, false));
       return store.turn(running);
     });
     expect(view).toMatchObject({ status: "completed", text: expect.stringMatching(/12/) });

@@ -5,7 +5,7 @@ import { LiveTurn } from "../../src/conversation/live-turn.ts";
 import { moderationOf } from "../../src/conversation/moderation.ts";
 import { runTurn } from "../../src/conversation/run-turn.ts";
 import { openStore, type TurnRow } from "../../src/conversation/store.ts";
-import { eventsOf, say, stubOf, textOf } from "./turns.ts";
+import { eventsOf, hostOf, say, stubOf, textOf } from "./turns.ts";
 
 interface Call {
   url: string;
@@ -38,14 +38,7 @@ async function moderated(name: string, text: string, variables: object) {
       const request = { messages, options, metadata, repeatKey: null, endsWithClient: false };
       const turn = store.insertTurn({ ...request, parent: null, branch: 0, nowMs: Date.now() });
       const live = new LiveTurn(turn, false);
-      const host = {
-        store,
-        env: { ...env, ...variables },
-        now: Date.now,
-        keepsPrefixes: false,
-        ended: () => undefined,
-      };
-      await runTurn(host, live);
+      await runTurn(hostOf(store, variables), live);
       const row = store.turn(turn) as TurnRow;
       return { row, head: store.branchHead(0), said: textOf(await eventsOf(live.stream())) };
     },
@@ -86,6 +79,8 @@ describe("moderation", () => {
     const { row, head, said } = await moderated("output", story, { MODERATION, MODERATOR: { fetch } });
     expect(row).toMatchObject({ status: "failed", error: { code: "refused" }, text: "" });
     expect({ head, said }).toEqual({ head: null, said: "" });
+    // The model has run for it.
+    expect(row.usage?.completionTokens).toBeGreaterThan(0);
   });
 
   it("says nothing while the service does not answer", async () => {

@@ -1,10 +1,10 @@
 // The object of a tenant in real workerd, and turns that are charged to it.
 import { abortAllDurableObjects, env, evictDurableObject, runInDurableObject } from "cloudflare:test";
-import { beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { hashOf, newTenantId } from "../../src/tenant/api-key.ts";
-import { noLimits, scopes, type Admission, type NewKey } from "../../src/tenant/protocol.ts";
+import { leaseMs, noLimits, scopes, type Admission, type NewKey, type UsageRow } from "../../src/tenant/protocol.ts";
 import type { Tenant } from "../../src/tenant/tenant.ts";
-import { eventsOf, say, stubOf } from "./turns.ts";
+import { eventsOf, say, stubOf, turn } from "./turns.ts";
 
 const day = 86_400_000;
 const key: NewKey = { name: "k", scopes: [...scopes], limits: noLimits, expiresMs: null };
@@ -17,9 +17,16 @@ beforeEach(async () => {
   tenant = tenantOf(id);
   await tenant.create(id, "Ada's", noLimits);
 });
+afterEach(() => void vi.useRealTimers());
 
 const ask = (secret: string, mostTokens: number | null = null, scope: "read" | "write" = "write") =>
   tenant.admit({ hash: hashOf(secret), scope, mostTokens });
+/** The charge of work that is let in. */
+async function admitted(secret: string, mostTokens: number): Promise<number> {
+  const admission: Admission = await ask(secret, mostTokens);
+  if (admission.status !== "admitted" || admission.charge === null) throw new Error(`it is ${admission.status}`);
+  return admission.charge;
+}
 const statusOf = async (admission: Promise<Admission>) => (await admission).status;
 
 describe("a tenant", () => {
@@ -77,9 +84,8 @@ describe("a tenant", () => {
     const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, tokens_per_minute: 100 } });
     while (Date.now() % 60_000 > 55_000) await new Promise((resolve) => void setTimeout(resolve, 500));
     expect(await ask(secret, 101)).toMatchObject({ status: "too_large", mostTokens: 100 });
-    const first = await ask(secret, 80);
+    const charge = await admitted(secret, 80);
     expect(await ask(secret, 30)).toMatchObject({ status: "limited", what: "tokens" });
-    const charge = first.status === "admitted" ? first.charge! : 0;
     await tenant.settle(charge, { promptTokens: 50, cachedTokens: 45, completionTokens: 5 });
     await tenant.settle(charge, { promptTokens: 50, cachedTokens: 0, completionTokens: 50 });
     expect(await ask(secret, 90)).toMatchObject({ status: "admitted", rates: { tokens: { remaining: 0 } } });
@@ -90,12 +96,54 @@ describe("a tenant", () => {
 
   it("still knows what runs when its process died", async () => {
     const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, concurrency: 1 } });
-    const first = await ask(secret, 10);
+    const charge = await admitted(secret, 10);
     await abortAllDurableObjects();
     tenant = tenantOf(id);
     expect(await ask(secret, 10)).toMatchObject({ status: "limited", what: "concurrency" });
-    await tenant.settle(first.status === "admitted" ? first.charge! : 0, null);
+    await tenant.settle(charge, null);
     expect(await statusOf(ask(secret, 10))).toBe("admitted");
+  });
+
+  it("takes more for work that turns out larger, as far as its minute has it", async () => {
+    while (Date.now() % 60_000 > 50_000) await new Promise((resolve) => void setTimeout(resolve, 500));
+    await tenant.update({ limits: { tokens_per_minute: 200 } });
+    const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, tokens_per_minute: 100 } });
+    const charge = await admitted(secret, 40);
+    expect(await tenant.raise(charge, 30)).toEqual({ status: "raised" });
+    expect(await tenant.raise(charge, 90)).toEqual({ status: "raised" });
+    expect(await ask(secret, 11)).toMatchObject({ status: "limited", what: "tokens" });
+    expect(await statusOf(ask(secret, 10))).toBe("admitted");
+    expect(await tenant.raise(charge, 91)).toEqual({ status: "limited" });
+    expect(await tenant.raise(charge, 101)).toEqual({ status: "too_large", mostTokens: 100 });
+    await abortAllDurableObjects();
+    tenant = tenantOf(id);
+    expect(await ask(secret, 1)).toMatchObject({ status: "limited", what: "tokens" });
+    await tenant.settle(charge, { promptTokens: 60, cachedTokens: 0, completionTokens: 0 });
+    expect(await statusOf(ask(secret, 30))).toBe("admitted");
+    expect(await statusOf(ask(secret, 1))).toBe("limited");
+  });
+
+  it("gives the place of work that is not heard of to others, and still counts what it says in the end", async () => {
+    const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, concurrency: 2 } });
+    const startMs = Date.now();
+    vi.setSystemTime(startMs);
+    const [silent, heard] = [await admitted(secret, 40), await admitted(secret, 40)];
+    vi.setSystemTime(startMs + leaseMs - 1);
+    expect(await statusOf(ask(secret, 10))).toBe("limited");
+    await tenant.renew(heard);
+    vi.setSystemTime(startMs + leaseMs);
+    const next = await admitted(secret, 10);
+    expect(await statusOf(ask(secret, 10))).toBe("limited");
+    await abortAllDurableObjects();
+    tenant = tenantOf(id);
+    expect(await statusOf(ask(secret, 10))).toBe("limited");
+    const cost = { promptTokens: 3, cachedTokens: 1, completionTokens: 2 };
+    for (const charge of [silent, silent, heard]) await tenant.settle(charge, cost);
+    expect(await statusOf(ask(secret, 10))).toBe("admitted");
+    expect(await statusOf(ask(secret, 10))).toBe("limited");
+    await tenant.settle(next, null);
+    const usage: UsageRow[] = await tenant.usage("2000-01-01", "2100-01-01");
+    expect(usage.map(({ requests }) => requests)).toEqual([2]);
   });
 
   it("that was deleted is one that never was", async () => {
@@ -113,12 +161,11 @@ describe("a tenant", () => {
 describe("a turn", () => {
   it("is charged to its tenant, once, also when its object died in the middle", async () => {
     const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, concurrency: 1 } });
-    const admission = await ask(secret, 5_000);
-    const charge = admission.status === "admitted" ? admission.charge! : 0;
+    const charge = await admitted(secret, 5_000);
     const stub = stubOf(`charged to ${id}`);
     await stub.create({});
     const request = say("Tell me a story about a fox.");
-    const charged = { ...request, options: { ...request.options, chargedTo: { tenant: id, charge } } };
+    const charged = { ...request, options: { ...request.options, chargedTo: { tenant: id, charge, tokens: 5_000 } } };
     const reader = (await stub.stream(charged)).getReader();
     for (let lines = 0; lines < 3; lines++) await reader.read();
     await abortAllDurableObjects();
@@ -146,6 +193,47 @@ describe("a turn", () => {
     expect(await statusOf(ask(secret, 1))).toBe("admitted");
   });
 
+  it("is charged when its process died before the tenant heard of its end", async () => {
+    const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, concurrency: 1 } });
+    const stub = stubOf(`unsettled ${id}`);
+    await stub.create({});
+    const chargedTo = { tenant: id, charge: await admitted(secret, 5_000), tokens: 5_000 };
+    const view = await turn(stub, say("Hello!", { options: { chargedTo } }));
+    await expect.poll(() => statusOf(ask(secret))).toBe("admitted");
+    // As it is right behind the commit: the turn is whole, and its place is taken.
+    const again = await admitted(secret, 100);
+    await runInDurableObject(stub as never, (_, { storage }) => {
+      const [{ unsettled = 1 } = {}] = storage.sql.exec("SELECT unsettled FROM turns WHERE turn = 1").toArray();
+      expect(unsettled).toBe(0);
+      const options = JSON.stringify({ ...view.options, chargedTo: { ...chargedTo, charge: again } });
+      storage.sql.exec("UPDATE turns SET unsettled = 1, options = ? WHERE turn = 1", options);
+    });
+    await abortAllDurableObjects();
+    await stubOf(`unsettled ${id}`).branch(0); // wakes it up
+    tenant = tenantOf(id);
+    const today = new Date().toISOString().slice(0, 10);
+    await expect.poll(() => tenant.usage(today, today)).toMatchObject([{ requests: 2 }]);
+    expect(await statusOf(ask(secret, 1))).toBe("admitted");
+  });
+
+  it("that would read more than it was let in for is refused, and nothing of it is lost", async () => {
+    while (Date.now() % 60_000 > 50_000) await new Promise((resolve) => void setTimeout(resolve, 500));
+    const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, tokens_per_minute: 500 } });
+    const stub = stubOf(`larger ${id}`);
+    await stub.create({});
+    const items = say("a fox and a hen ".repeat(200));
+    await stub.append(0, items);
+    const ends = async (maxTokens: number) => {
+      const chargedTo = { tenant: id, charge: await admitted(secret, 60), tokens: 60 };
+      return turn(stub, say("Hello!", { options: { chargedTo, maxTokens } }));
+    };
+    expect(await ends(50)).toMatchObject({ status: "failed", error: { code: "invalid_argument" }, usage: null });
+    await expect.poll(() => statusOf(ask(secret, 500))).toBe("admitted");
+    await tenant.updateKey(1, { limits: { tokens_per_minute: 20_000 } });
+    const ended = await ends(50);
+    expect(ended.usage?.promptTokens).toBeGreaterThan(500);
+  });
+
   it("that is asked for again costs nothing more", async () => {
     const { secret } = await tenant.createKey(key);
     const stub = stubOf(`asked again ${id}`);
@@ -154,7 +242,7 @@ describe("a turn", () => {
     for (let attempt = 0; attempt < 2; attempt++) {
       const admission = await ask(secret, 100);
       const charge = admission.status === "admitted" ? admission.charge! : 0;
-      const options = { ...request.options, chargedTo: { tenant: id, charge } };
+      const options = { ...request.options, chargedTo: { tenant: id, charge, tokens: 5_000 } };
       const repeat = { repeatKey: "same", repeatWithinMs: 60_000, isNamed: true };
       await eventsOf(await stub.stream({ ...request, ...repeat, options }));
     }

@@ -1,6 +1,9 @@
 // Turns as the HTTP layer asks for them, and what comes back over RPC.
 import { env } from "cloudflare:test";
-import type { ConversationStub } from "../../src/conversation/env.ts";
+import { RunningCharge } from "../../src/conversation/charges.ts";
+import type { ConversationStub, Env } from "../../src/conversation/env.ts";
+import type { TurnHost } from "../../src/conversation/run-turn.ts";
+import type { Store } from "../../src/conversation/store.ts";
 import { plainOptions } from "../turn-options.ts";
 import type { TurnEvent, TurnOptions, TurnPlace, TurnRequest, TurnView } from "../../src/conversation/protocol.ts";
 
@@ -22,6 +25,13 @@ export function say(
     ...change,
     options: { ...greedy, ...change.options },
   };
+}
+
+/** What a turn runs in, charged to nobody. */
+export function hostOf(store: Store, variables: object = {}): TurnHost {
+  const inside: Env = { ...env, ...variables };
+  const charge = new RunningCharge(null, inside);
+  return { store, env: inside, charge, now: Date.now, keepsPrefixes: false, ended: () => undefined };
 }
 
 /** All events of a stream. */
