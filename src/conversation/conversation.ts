@@ -145,7 +145,7 @@ export class Conversation extends DurableObject<Env> {
       checkUnread(this.#known(), turn);
     };
     check();
-    await forgetSharedStarts(this.#known(), this.env);
+    await this.#forgetShared();
     check();
     this.#known().removeItem(turn, item);
     return this.branch(branch);
@@ -163,7 +163,7 @@ export class Conversation extends DurableObject<Env> {
     for (let isForgotten = false, running = this.#runningAlone(branch); !isForgotten || running.length > 0;) {
       for (const { cancel } of running) cancel.abort();
       await Promise.all(running.map(({ done }) => done));
-      await forgetSharedStarts(this.#known(), this.env);
+      await this.#forgetShared();
       isForgotten = true;
       running = this.#runningAlone(branch);
     }
@@ -224,7 +224,7 @@ export class Conversation extends DurableObject<Env> {
   /** Deletes a response: its text is gone, its state cannot be reached. */
   async remove(turn: number): Promise<void> {
     await this.#stop(turn);
-    await forgetSharedStarts(this.#known(), this.env);
+    await this.#forgetShared();
     this.#known().removeTurn(turn);
     if (this.#isEmpty()) await this.#leaveTombstone();
   }
@@ -333,7 +333,12 @@ export class Conversation extends DurableObject<Env> {
     if (place.kind === "prefix") this.#keepForADay();
     const turn = store.insertTurn({
       ...found,
-      options: { ...options, tools: toldOnce(options.tools, store, found.parent) },
+      options: {
+        ...options,
+        tools: toldOnce(options.tools, store, found.parent),
+        // What goes on from others begins with what they have read.
+        sharedBy: found.parent === null ? options.sharedBy : null,
+      },
       metadata,
       repeatKey,
       endsWithClient,
@@ -421,16 +426,21 @@ export class Conversation extends DurableObject<Env> {
   /** Deletes what was kept long enough, and says when there will be more to delete. */
   async #removeExpired(store: Store): Promise<number> {
     const keepMs = retentionMs(this.env);
-    if (nextExpiryMs(store, keepMs) <= Date.now()) {
+    const nowMs = Date.now();
+    if (nextExpiryMs(store, keepMs) <= nowMs) {
       try {
-        await forgetSharedStarts(store, this.env);
-      } catch (error) {
-        const name = error instanceof Error ? error.name : "unknown";
-        console.error(JSON.stringify({ event: "expiry_put_off", error_name: name }));
-        return Date.now() + recoverAfterMs;
+        await this.#forgetShared();
+      } catch {
+        // An object does not answer, and that is logged; or there is nothing here any more.
+        return this.#store === store ? nowMs + recoverAfterMs : Infinity;
       }
     }
-    return this.#store === store ? removeExpired(store, keepMs, Date.now()) : Infinity;
+    return this.#store === store ? removeExpired(store, keepMs, nowMs) : Infinity;
+  }
+
+  /** Makes others forget the texts that turns here began with. Throws `internal`, or `not_found` where all went meanwhile. */
+  #forgetShared(): Promise<void> {
+    return forgetSharedStarts(() => this.#known(), this.env);
   }
 
   #ringAt(atMs: number): void {

@@ -1,7 +1,9 @@
 // System texts that many chats begin with are read once: an object of their own keeps the state behind them, for a day
 // after it was last used. A prompt that does not begin with exactly the same tokens is read from its beginning. Whoever
-// deletes a chat makes that object forget: the next one with the same texts reads them again.
+// deletes a response, an item or a conversation makes that object forget first: the next chat with the same texts reads
+// them again. Chats of completions end by themselves, and make nothing forget.
 import type { EdgeEngine } from "../engine/edge.ts";
+import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import { renderSystemPrefix } from "../model/chat-template.ts";
 import type { State } from "../model/state.ts";
@@ -56,16 +58,30 @@ export async function sharedStart(
 }
 
 /**
- * Makes the objects forget that may keep texts of a store's turns, and again where a turn began meanwhile. Throws where
- * one does not answer: then nothing may be deleted yet.
+ * Makes the objects forget that may keep texts of a conversation's turns, and again where a turn began or ended
+ * meanwhile: it may have asked them to keep its texts after they forgot. Turns that run at the end may still ask. Throws
+ * `internal` where an object does not answer: then nothing may be deleted yet. `known`: the conversation's store; throws
+ * where it was deleted meanwhile.
  */
-export async function forgetSharedStarts(store: Store, { CONVERSATIONS }: Env): Promise<void> {
-  for (let newest = -1; newest !== store.newestTurn();) {
-    newest = store.newestTurn();
-    const stubs = store.sharedNames().map((name) => CONVERSATIONS.get(CONVERSATIONS.idFromName(name)));
-    await Promise.all(stubs.map((stub) => stub.forgetSharedStarts()));
+export async function forgetSharedStarts(known: () => Store, { CONVERSATIONS }: Env): Promise<void> {
+  for (let seen = ""; seen !== turnsSeen(known());) {
+    seen = turnsSeen(known());
+    const stubs = known()
+      .sharedNames()
+      .map((name) => CONVERSATIONS.get(CONVERSATIONS.idFromName(name)));
+    try {
+      await Promise.all(stubs.map((stub) => stub.forgetSharedStarts()));
+    } catch (cause) {
+      const error_name = cause instanceof Error ? cause.name : "unknown";
+      console.error(JSON.stringify({ event: "shared_start_not_forgotten", error_name }));
+      // Whatever it was, it is not the caller's fault and may pass.
+      throw new GriffinError("internal", "Texts kept for many chats could not be deleted, so nothing was.", { cause });
+    }
   }
 }
+
+/** Changes when a turn begins or ends. */
+const turnsSeen = (store: Store): string => [store.newestTurn(), ...store.unfinishedTurns()].join();
 
 /** The state behind these tokens: the one that is kept, or one computed now and kept from now on. */
 export async function keepSharedStart(

@@ -241,9 +241,13 @@ export function findNewest(db: Database): number {
   return db.read<{ turn: number | null }>("SELECT max(turn) AS turn FROM turns")[0]?.turn ?? 0;
 }
 
-/** Names of the objects that may keep the states behind what turns began with. */
+/**
+ * Names of the objects that may keep the states behind what turns began with. Where options are damaged nobody knows the
+ * name any more; what was kept under it goes a day after its last use.
+ */
 export function findShared(db: Database): string[] {
-  const query = "SELECT DISTINCT json_extract(options, '$.sharedBy') AS name FROM turns";
+  const query = `
+    SELECT DISTINCT CASE WHEN json_valid(options) THEN json_extract(options, '$.sharedBy') END AS name FROM turns`;
   return db.read<{ name: string | null }>(query).flatMap(({ name }) => name ?? []);
 }
 

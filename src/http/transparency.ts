@@ -96,9 +96,10 @@ export const transparency = new Hono<AppEnv>().get("/transparency", async (conte
         </table>
         <p>
           A deleted conversation is deleted: texts, states and logs of it, at once. A deleted item of one is gone from
-          it and from the forks that share it, with every state of a turn that had read it; long system texts stay in
-          the table's states for as long as it says. While a turn runs its state is in memory beside those of others; it
-          is overwritten when the turn ends. Nothing said here trains a model.
+          it and from the forks that share it, with every state of a turn that had read it. The states of long system
+          texts that other chats share go first; a chat that begins with the same texts later has them computed again.
+          While a turn runs its state is in memory beside those of others; it is overwritten when the turn ends. Nothing
+          said here trains a model.
         </p>
 
         <h2>Who looks at it</h2>
