@@ -5,7 +5,7 @@ import type { Conversation } from "../../src/conversation/conversation.ts";
 import type { TurnPlace } from "../../src/conversation/protocol.ts";
 import type { ChatMessage } from "../../src/model/chat-template.ts";
 import { inStorage, objectOf } from "./objects.ts";
-import { say, stubOf, turn } from "./turns.ts";
+import { greedy, say, stubOf, turn } from "./turns.ts";
 
 const system: ChatMessage = {
   role: "system",
@@ -166,5 +166,19 @@ describe("deleting what began with shared system texts", () => {
     await ask("goes on", "went on so");
     expect(await shared("goes on")).toEqual([{ name: "began so" }, { name: null }]);
     expect(await tables("went on so")).toEqual([]);
+  });
+
+  it("waits for whoever has them kept at the moment, and the next one has them kept anew", async () => {
+    const keeper = stubOf("asked by many");
+    const tokens = Array.from({ length: 300 }, (_, i) => 100 + (i % 50));
+    const keep = () => keeper.sharedStart("pocket", tokens, greedy);
+    const [before, , after] = await Promise.all([keep(), keeper.forgetSharedStarts(), keep()]);
+    expect([before, after]).toMatchObject([
+      { position: 300, isNew: true },
+      { position: 300, isNew: true },
+    ]);
+    expect((await keep()).isNew).toBe(false);
+    await Promise.all([keep(), keeper.forgetSharedStarts()]);
+    expect(await tables("asked by many")).toEqual([]);
   });
 });
