@@ -41,8 +41,11 @@ const routes: [string, string][] = [
 ];
 
 describe.each(routes)("without a good key, %s %s", (method, path) => {
-  const forged = newApiKey(newTenantId(), "guessed");
-  it.each([undefined, "any", forged])("is refused by the key alone: %s", async (key) => {
+  it.each([
+    ["none", undefined],
+    ["another word", "any"],
+    ["one that somebody else made", newApiKey(newTenantId(), "guessed")],
+  ])("is refused by the key alone: %s", async (_, key) => {
     expect(await send(method, path, 0, key)).toEqual({ status: 401, readBytes: 0 });
     // To its end, or its sender would see a broken connection instead of the answer.
     expect(await send(method, path, bodyLimitBytes, key)).toEqual({ status: 401, readBytes: bodyLimitBytes });

@@ -156,7 +156,7 @@ describe("a tenant", () => {
       for (let made = 2; made < 999; made++) (object as Tenant).createKey(key);
     });
     const nowMs = Date.now();
-    await tenant.createKey({ ...key, expiresMs: nowMs + day });
+    const expiring = await tenant.createKey({ ...key, expiresMs: nowMs + day });
     await runInDurableObject(tenant as never, (object) => {
       expect(() => (object as Tenant).createKey(key)).toThrow(expect.objectContaining({ code: "invalid_argument" }));
     });
@@ -172,7 +172,9 @@ describe("a tenant", () => {
     expect((await tenant.createKey(key)).view.key).toBe(1_002);
     expect((await numbers())[0]).toBe(3);
     vi.setSystemTime(nowMs + day);
+    expect(await statusOf(ask(expiring.secret))).toBe("expired");
     const last = await tenant.createKey(key);
+    expect(await statusOf(ask(expiring.secret))).toBe("unknown");
     expect((await numbers()).slice(-4)).toEqual([999, 1_001, 1_002, 1_003]);
     await evictDurableObject(tenant as never);
     expect(await numbers()).toHaveLength(1_000);
