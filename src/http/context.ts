@@ -7,6 +7,8 @@ export interface AppEnv {
   Bindings: Env;
   Variables: {
     log: RequestLog;
+    /** The key of a request, as far as it tells itself; null where the server is open, or the key is the administrators'. */
+    apiKey: { tenant: string; hash: string } | null;
     /** Whose request it is: all objects it reaches are this tenant's. "" where the server is open to everybody. */
     tenant: string;
     /** Where the tokens of this request are charged; null where the server is open, it runs none, or they are taken care of. */
