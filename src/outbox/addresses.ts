@@ -8,16 +8,16 @@ const mostCharacters = 2_048;
 const leastFreePort = 1_024;
 
 /** Names that mean this machine or this network, with all names below them. RFC 6761, 6762, 7686, 8375, 9476 and habit. */
-const insideNames = [
-  ...["localhost", "localdomain", "local", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa"],
-  ...["test", "invalid", "example", "onion", "alt", "in-addr.arpa", "ip6.arpa"],
-];
+const insideNames = names(`
+  localhost localdomain local internal intranet private corp home lan home.arpa
+  test invalid example onion alt in-addr.arpa ip6.arpa
+`);
 
 /** Public names that resolve to whatever address they spell, or to this machine. */
-const resolverNames = [
-  ...["nip.io", "sslip.io", "xip.io", "ip6.name", "backname.io", "traefik.me", "local.gd", "1u.ms", "rbndr.us"],
-  ...["localtest.me", "lvh.me", "vcap.me", "fuf.me", "lacolhost.com", "localho.st", "yoogle.com", "rebind.network"],
-];
+const resolverNames = names(`
+  nip.io sslip.io xip.io ip6.name backname.io traefik.me local.gd 1u.ms rbndr.us
+  localtest.me lvh.me vcap.me fuf.me lacolhost.com localho.st yoogle.com rebind.network
+`);
 
 /** Public by its number, but the host's own service in Azure. */
 const hostServices = new Set(["168.63.129.16"]);
@@ -41,11 +41,12 @@ export function addressFault(text: string, isDevelopment: boolean): string | nul
 
 /** Whether a host, as the URL parser writes it, may be on this machine or network. */
 function isInside(hostname: string): boolean {
-  // The dot at the end of a full name changes nothing of what it means; two are no name.
+  // The dot at the end of a full name changes nothing of what it means.
   const host = hostname.replace(/\.$/, "");
   if (host.startsWith("[")) return !isPublic(host.slice(1, -1));
   if (ipaddr.IPv4.isValid(host)) return !isPublic(host);
-  if (!host.includes(".") || host.endsWith(".") || host.startsWith(".")) return true;
+  const labels = host.split(".");
+  if (labels.length < 2 || labels.includes("")) return true;
   return [...insideNames, ...resolverNames].some((name) => host === name || host.endsWith(`.${name}`));
 }
 
@@ -54,4 +55,9 @@ function isPublic(address: string): boolean {
   // Every range that has another name is for something else: mapped, translated and tunnelled addresses too.
   if (parsed.range() !== "unicast" || hostServices.has(address)) return false;
   return !(parsed instanceof ipaddr.IPv6) || parsed.match(globalUnicast);
+}
+
+/** A list of names, as it is easiest to read. */
+function names(list: string): string[] {
+  return list.trim().split(/\s+/);
 }

@@ -29,18 +29,22 @@ export async function tell(
   });
   if (addressFault(url, isDevelopment(env)) !== null) return ended(null, "address_refused");
   try {
-    const answer = await post(url, {
-      method: "POST",
-      headers: {
-        ...signedHeaders(secrets, event, atMs),
-        "content-type": "application/json",
-        "user-agent": "Griffin-Edge-Webhooks/1",
+    const answer = await post(
+      url,
+      {
+        method: "POST",
+        headers: {
+          ...signedHeaders(secrets, event, atMs),
+          "content-type": "application/json",
+          "user-agent": "Griffin-Edge-Webhooks/1",
+        },
+        body: event.body,
+        // Whoever is sent on to would not have been checked.
+        redirect: "manual",
+        signal: AbortSignal.timeout(timeoutMs),
       },
-      body: event.body,
-      // Whoever is sent on to would not have been checked.
-      redirect: "manual",
-      signal: AbortSignal.timeout(timeoutMs),
-    }, env);
+      env,
+    );
     void answer.body?.cancel().catch(() => undefined);
     return ended(answer.status, null, waitOf(answer.headers.get("retry-after"), Date.now()));
   } catch (error) {

@@ -100,8 +100,7 @@ export class Deliveries {
 
   /** Nothing more is told. */
   giveUp(nowMs: number): void {
-    const query =
-      "UPDATE deliveries SET status = 'failed', due_ms = NULL, finished_ms = ? WHERE due_ms IS NOT NULL";
+    const query = "UPDATE deliveries SET status = 'failed', due_ms = NULL, finished_ms = ? WHERE due_ms IS NOT NULL";
     this.#sql.exec(query, nowMs);
   }
 
@@ -152,10 +151,7 @@ export class Deliveries {
    */
   prune(beforeMs: number, most: number): number {
     const finished = "due_ms IS NULL AND delivered_ms IS NOT (SELECT max(delivered_ms) FROM deliveries)";
-    this.#sql.exec(
-      `DELETE FROM deliveries WHERE due_ms IS NULL AND coalesce(finished_ms, created_ms) < ?`,
-      beforeMs,
-    );
+    this.#sql.exec(`DELETE FROM deliveries WHERE due_ms IS NULL AND coalesce(finished_ms, created_ms) < ?`, beforeMs);
     this.#sql.exec(
       `DELETE FROM deliveries WHERE ${finished} AND event NOT IN
          (SELECT event FROM deliveries WHERE due_ms IS NULL ORDER BY finished_ms DESC LIMIT ?)`,

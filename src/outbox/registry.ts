@@ -4,7 +4,14 @@ import { DurableObject } from "cloudflare:workers";
 import { GriffinError } from "../errors.ts";
 import { endpointOf, type OutboxEnv } from "./env.ts";
 import type { EventType, WebhookEvent } from "./events.ts";
-import type { DisabledReason, EndpointChange, EndpointView, NewEndpoint, SigningSecretView, Target } from "./protocol.ts";
+import type {
+  DisabledReason,
+  EndpointChange,
+  EndpointView,
+  NewEndpoint,
+  SigningSecretView,
+  Target,
+} from "./protocol.ts";
 import { hintOf, rotated, validSecrets, type Secret } from "./signing.ts";
 
 export const mostEndpoints = 50;
@@ -119,7 +126,12 @@ export class WebhookRegistry extends DurableObject<OutboxEnv> {
     const known = this.ctx.storage.kv.get<Stored>(endpointPrefix + id);
     if (known === undefined || known.disabled !== null) return;
     const nowMs = Date.now();
-    const event = { id: `evt_${id}_${nowMs}`, type: "webhook_endpoint.disabled", createdMs: nowMs, dataId: id } as const;
+    const event = {
+      id: `evt_${id}_${nowMs}`,
+      type: "webhook_endpoint.disabled",
+      createdMs: nowMs,
+      dataId: id,
+    } as const;
     this.#write({ ...known, disabled: { atMs: nowMs, reason }, updatedMs: nowMs });
     this.ctx.storage.kv.put(noticePrefix + event.id, event);
     this.ctx.waitUntil(this.ctx.storage.setAlarm(nowMs + noticeAgainMs));
@@ -151,7 +163,8 @@ export class WebhookRegistry extends DurableObject<OutboxEnv> {
   }
 
   async #notify(): Promise<void> {
-    for (const [key, event] of [...this.ctx.storage.kv.list<WebhookEvent>({ prefix: noticePrefix })]) {
+    const notices = [...this.ctx.storage.kv.list<WebhookEvent>({ prefix: noticePrefix })];
+    for (const [key, event] of notices) {
       await this.publish(event);
       this.ctx.storage.kv.delete(key);
     }
@@ -188,7 +201,8 @@ function previousUntilMs(secrets: readonly Secret[]): number | null {
 }
 
 /** An endpoint as its tenant sees it: nothing that tells a secret. */
-function viewOf({ secrets, sinceMs: _, ...shown }: Stored): EndpointView {
+function viewOf({ id, name, url, eventTypes, createdMs, updatedMs, disabled, secrets }: Stored): EndpointView {
+  const shown = { id, name, url, eventTypes, createdMs, updatedMs, disabled };
   return { ...shown, secretHint: hintOf(newest(secrets)), previousUntilMs: previousUntilMs(secrets) };
 }
 

@@ -21,7 +21,8 @@ export function settingsOf(environment: NodeJS.ProcessEnv): Record<string, strin
 /** Says who may ask, where that is everybody, and where webhooks may go, where that is everywhere. */
 export function accessNote(set: Record<string, string>): string {
   const notes = [
-    set["ACCESS"] === "open" && "Open to every program on this machine: no key is asked for. ADMIN_KEY=… asks for keys.",
+    set["ACCESS"] === "open" &&
+      "Open to every program on this machine: no key is asked for. ADMIN_KEY=… asks for keys.",
     set["WEBHOOKS_DEVELOPMENT"] === "1" &&
       "WEBHOOKS_DEVELOPMENT is on: webhooks may go to http addresses, to this machine and to its network.",
   ];

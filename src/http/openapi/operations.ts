@@ -16,6 +16,15 @@ import { appendRequest, listQuery } from "../items.ts";
 import { responseRequest, retrieveQuery } from "../responses.ts";
 import { importQuery } from "../states.ts";
 import { detokenizeRequest, tokenizeRequest } from "../tokens.ts";
+import {
+  createEndpointRequest,
+  deliveriesQuery,
+  endpointsQuery,
+  replayRequest,
+  rotateSecretRequest,
+  testEndpointRequest,
+  updateEndpointRequest,
+} from "../webhook-endpoints.ts";
 import * as answers from "./answers.ts";
 import type { Operation } from "./operation.ts";
 
@@ -233,6 +242,111 @@ export const operations: readonly Operation[] = [
     description: "Also at `/detokenize`.",
     body: detokenizeRequest,
     answer: answers.text,
+  },
+  {
+    method: "get",
+    path: "/v1/webhook_event_types",
+    tag: "Webhooks",
+    summary: "List what there is to be told of",
+    answer: answers.eventTypes,
+  },
+  {
+    method: "post",
+    path: "/v1/webhook_endpoints",
+    tag: "Webhooks",
+    summary: "Make an endpoint, which is told of events",
+    description:
+      "Each event is a POST as Standard Webhooks has it, signed with `signing_secret`. Answer 2xx within 20 seconds, or it comes again, ten times within about three days, each time with the same `webhook-id`. Events come at least once and in no promised order. 410 disables the endpoint, and so do five days in which it took nothing.",
+    body: createEndpointRequest,
+    answer: answers.webhookEndpointWithSecret,
+  },
+  {
+    method: "get",
+    path: "/v1/webhook_endpoints",
+    tag: "Webhooks",
+    summary: "List endpoints, the newest first",
+    query: endpointsQuery,
+    answer: answers.webhookEndpoints,
+  },
+  {
+    method: "get",
+    path: "/v1/webhook_endpoints/{id}",
+    tag: "Webhooks",
+    summary: "Get an endpoint",
+    answer: answers.webhookEndpoint,
+  },
+  {
+    method: "post",
+    path: "/v1/webhook_endpoints/{id}",
+    tag: "Webhooks",
+    summary: "Change an endpoint, disable it, or enable it again",
+    description: "What happens while it is disabled it is never told of.",
+    body: updateEndpointRequest,
+    answer: answers.webhookEndpoint,
+  },
+  {
+    method: "delete",
+    path: "/v1/webhook_endpoints/{id}",
+    tag: "Webhooks",
+    summary: "Delete an endpoint and its log",
+    answer: answers.deletedWebhookEndpoint,
+  },
+  {
+    method: "post",
+    path: "/v1/webhook_endpoints/{id}/rotate_secret",
+    tag: "Webhooks",
+    summary: "Give an endpoint a new secret",
+    description: "Both secrets sign for `grace_seconds`, a day unless told.",
+    body: rotateSecretRequest,
+    answer: answers.webhookEndpointWithSecret,
+  },
+  {
+    method: "post",
+    path: "/v1/webhook_endpoints/{id}/test",
+    tag: "Webhooks",
+    summary: "Send an endpoint an event that never was, and say what it answered",
+    body: testEndpointRequest,
+    answer: answers.webhookTest,
+  },
+  {
+    method: "get",
+    path: "/v1/webhook_endpoints/{id}/deliveries",
+    tag: "Webhooks",
+    summary: "List what an endpoint was told, with every attempt, the newest first",
+    description: "Of the last 30 days, and at most 5 000 that are over.",
+    query: deliveriesQuery,
+    answer: answers.webhookDeliveries,
+  },
+  {
+    method: "post",
+    path: "/v1/webhook_endpoints/{id}/deliveries/{event}/replay",
+    tag: "Webhooks",
+    summary: "Tell an event anew",
+    answer: answers.webhookDelivery,
+  },
+  {
+    method: "post",
+    path: "/v1/webhook_endpoints/{id}/replay",
+    tag: "Webhooks",
+    summary: "Tell all events of a time anew, both ends included",
+    description: "Those that are still pending go on as they are.",
+    body: replayRequest,
+    answer: answers.webhookReplay,
+  },
+  {
+    method: "get",
+    path: "/v1/webhook_signing_secret",
+    tag: "Webhooks",
+    summary: "What is known of the secret that signs events for the `webhook_url` of a response",
+    answer: answers.signingSecret,
+  },
+  {
+    method: "post",
+    path: "/v1/webhook_signing_secret/rotate_secret",
+    tag: "Webhooks",
+    summary: "Make that secret, or a new one",
+    body: rotateSecretRequest,
+    answer: answers.newSigningSecret,
   },
   { method: "get", path: "/health", tag: "Server", summary: "Whether the server answers", answer: answers.health },
   {
