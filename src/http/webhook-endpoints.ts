@@ -104,7 +104,7 @@ export const webhookEndpoints = new Hono<AppEnv>()
     const owner = { registry: registryName(context.var.tenant), to: { endpoint: id } };
     const type = value.event_type;
     const event = { id: `evt_test_${randomName()}`, type, createdMs: Date.now(), dataId: "test" };
-    const attempt = await found(deliveries(context, id).test(owner, event), unknownEndpoint);
+    const attempt = await found(deliveries(context, id).tryOut(owner, event), unknownEndpoint);
     return context.json({
       object: "webhook_endpoint.test",
       webhook_endpoint_id: id,

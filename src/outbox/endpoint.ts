@@ -50,8 +50,8 @@ export class WebhookEndpoint extends DurableObject<OutboxEnv> {
     this.#tellDue();
   }
 
-  /** Tells an event once, now, and says what came of it. */
-  async test(owner: Owner, event: WebhookEvent): Promise<Attempt> {
+  /** Tells an event once, now, and says what came of it. The runtime keeps the name `test` for itself. */
+  async tryOut(owner: Owner, event: WebhookEvent): Promise<Attempt> {
     this.#opened(owner).add(event, null);
     const target = await this.#target();
     if (target === null) throw new GriffinError("not_found", "There is no such endpoint.");
