@@ -40,7 +40,7 @@ import {
   type TurnUsage,
   type TurnView,
 } from "./protocol.ts";
-import { keepSharedStart } from "./shared-start.ts";
+import { forgetSharedStarts, keepSharedStart } from "./shared-start.ts";
 import { orDamaged } from "./parts.ts";
 import { nextExpiryMs, removeExpired, retentionMs } from "./retention.ts";
 import { replay } from "./replay.ts";
@@ -139,11 +139,15 @@ export class Conversation extends DurableObject<Env> {
   }
 
   /** Deletes the text of an item, here and in every fork that shares it, with all states that had read it. */
-  removeItem(branch: number, turn: number, item: number): ConversationView {
-    const store = this.#known();
-    checkIsOn(store, branch, turn);
-    checkUnread(store, turn);
-    store.removeItem(turn, item);
+  async removeItem(branch: number, turn: number, item: number): Promise<ConversationView> {
+    const check = () => {
+      checkIsOn(this.#known(), branch, turn);
+      checkUnread(this.#known(), turn);
+    };
+    check();
+    await forgetSharedStarts(this.#known(), this.env);
+    check();
+    this.#known().removeItem(turn, item);
     return this.branch(branch);
   }
 
@@ -156,9 +160,12 @@ export class Conversation extends DurableObject<Env> {
   async removeBranch(branch: number): Promise<void> {
     branchHead(this.#known(), branch);
     // Others may begin, fork or delete while these are cancelled; what follows the loop runs without a pause.
-    for (let running = this.#runningAlone(branch); running.length > 0; running = this.#runningAlone(branch)) {
+    for (let isForgotten = false, running = this.#runningAlone(branch); !isForgotten || running.length > 0;) {
       for (const { cancel } of running) cancel.abort();
       await Promise.all(running.map(({ done }) => done));
+      await forgetSharedStarts(this.#known(), this.env);
+      isForgotten = true;
+      running = this.#runningAlone(branch);
     }
     const store = this.#known();
     if (store.branchHead(branch) === undefined) return; // by somebody else meanwhile
@@ -217,8 +224,8 @@ export class Conversation extends DurableObject<Env> {
   /** Deletes a response: its text is gone, its state cannot be reached. */
   async remove(turn: number): Promise<void> {
     await this.#stop(turn);
-    const store = this.#known();
-    store.removeTurn(turn);
+    await forgetSharedStarts(this.#known(), this.env);
+    this.#known().removeTurn(turn);
     if (this.#isEmpty()) await this.#leaveTombstone();
   }
 
@@ -246,14 +253,25 @@ export class Conversation extends DurableObject<Env> {
 
   /** The state behind tokens that chats begin with, kept here for whoever asks next. */
   async sharedStart(model: string, tokens: number[], options: TurnOptions): Promise<SharedStart> {
-    const store = this.#opened();
-    this.#keepForADay();
-    this.#alarm.ringBy(Date.now() + rememberedMs);
     // One after another: who comes second finds what the first one kept.
-    const ask = () => keepSharedStart(store, model, tokens, options, this.env);
+    const ask = () => {
+      const store = this.#opened();
+      this.#keepForADay();
+      this.#alarm.ringBy(Date.now() + rememberedMs);
+      return keepSharedStart(store, model, tokens, options, this.env);
+    };
     const answer = this.#sharing.then(ask, ask);
     this.#sharing = answer;
     return answer;
+  }
+
+  /** Drops all states behind what chats begin with that are kept here. */
+  async forgetSharedStarts(): Promise<void> {
+    // Whatever else an object keeps is nobody's to drop.
+    const drop = () => (this.#isPrefixStore() ? this.#forget() : undefined);
+    const done = this.#sharing.then(drop, drop);
+    this.#sharing = done;
+    return done;
   }
 
   /** Completes prompts. Nothing of it is kept; it ends when the reader of its events, NDJSON, goes away. */
@@ -290,7 +308,7 @@ export class Conversation extends DurableObject<Env> {
       if (oldestMs === null) return this.#forget();
       this.#alarm.ringBy(Math.max(oldestMs + rememberedMs, Date.now() + recoverAfterMs));
     } else {
-      const nextMs = removeExpired(this.#store, retentionMs(this.env), Date.now());
+      const nextMs = await this.#removeExpired(this.#store);
       if (this.#isEmpty()) return this.#leaveTombstone();
       this.#ringAt(nextMs);
     }
@@ -398,6 +416,21 @@ export class Conversation extends DurableObject<Env> {
   /** Sees to it that what was kept long enough goes, though nobody asks for it. */
   #ringAtExpiry(): void {
     this.#ringAt(nextExpiryMs(this.#known(), retentionMs(this.env)));
+  }
+
+  /** Deletes what was kept long enough, and says when there will be more to delete. */
+  async #removeExpired(store: Store): Promise<number> {
+    const keepMs = retentionMs(this.env);
+    if (nextExpiryMs(store, keepMs) <= Date.now()) {
+      try {
+        await forgetSharedStarts(store, this.env);
+      } catch (error) {
+        const name = error instanceof Error ? error.name : "unknown";
+        console.error(JSON.stringify({ event: "expiry_put_off", error_name: name }));
+        return Date.now() + recoverAfterMs;
+      }
+    }
+    return this.#store === store ? removeExpired(store, keepMs, Date.now()) : Infinity;
   }
 
   #ringAt(atMs: number): void {

@@ -1,5 +1,6 @@
 // System texts that many chats begin with are read once: an object of their own keeps the state behind them, for a day
-// after it was last used. A prompt that does not begin with exactly the same tokens is read from its beginning.
+// after it was last used. A prompt that does not begin with exactly the same tokens is read from its beginning. Whoever
+// deletes a chat makes that object forget: the next one with the same texts reads them again.
 import type { EdgeEngine } from "../engine/edge.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import { renderSystemPrefix } from "../model/chat-template.ts";
@@ -51,6 +52,18 @@ export async function sharedStart(
   } catch {
     // Nobody's reply depends on it: the prompt is read from its beginning.
     return null;
+  }
+}
+
+/**
+ * Makes the objects forget that may keep texts of a store's turns, and again where a turn began meanwhile. Throws where
+ * one does not answer: then nothing may be deleted yet.
+ */
+export async function forgetSharedStarts(store: Store, { CONVERSATIONS }: Env): Promise<void> {
+  for (let newest = -1; newest !== store.newestTurn();) {
+    newest = store.newestTurn();
+    const stubs = store.sharedNames().map((name) => CONVERSATIONS.get(CONVERSATIONS.idFromName(name)));
+    await Promise.all(stubs.map((stub) => stub.forgetSharedStarts()));
   }
 }
 

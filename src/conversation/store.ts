@@ -213,6 +213,16 @@ export class Store {
     turns.setSettled(this.#db, turn);
   }
 
+  /** Names of the objects that may keep the states behind what turns began with. */
+  sharedNames(): string[] {
+    return turns.findShared(this.#db);
+  }
+
+  /** The number of the last turn that was begun and not deleted; 0 where there is none. */
+  newestTurn(): number {
+    return turns.findNewest(this.#db);
+  }
+
   /** From the beginning to `turn`, both included. Removed ones are there, without messages and text. */
   path(turn: number): turns.TurnRow[] {
     return turns.readPath(this.#db, turn);

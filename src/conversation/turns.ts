@@ -237,6 +237,16 @@ export function setSettled(db: Database, turn: number): void {
   db.write(`turn ${turn}`, "UPDATE turns SET unsettled = 0 WHERE turn = ? AND unsettled", turn);
 }
 
+export function findNewest(db: Database): number {
+  return db.read<{ turn: number | null }>("SELECT max(turn) AS turn FROM turns")[0]?.turn ?? 0;
+}
+
+/** Names of the objects that may keep the states behind what turns began with. */
+export function findShared(db: Database): string[] {
+  const query = "SELECT DISTINCT json_extract(options, '$.sharedBy') AS name FROM turns";
+  return db.read<{ name: string | null }>(query).flatMap(({ name }) => name ?? []);
+}
+
 /** true where a snapshot was once kept. */
 export function hadState(db: Database, turn: number): boolean {
   return db.read("SELECT 1 FROM turns WHERE turn = ? AND end_position IS NOT NULL", turn).length > 0;

@@ -67,7 +67,10 @@ export const transparency = new Hono<AppEnv>().get("/transparency", async (conte
                 System texts that chats begin with, when they are long: the model's state behind them, which other chats
                 under the same key begin with
               </td>
-              <td>${hours} hours after they were last used</td>
+              <td>
+                ${hours} hours after they were last used, or until a response, an item or a conversation is deleted that
+                began with them
+              </td>
             </tr>
             <tr>
               <td>Raw completions, counted tokens, and responses with <code>store: false</code></td>

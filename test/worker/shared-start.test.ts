@@ -1,10 +1,10 @@
 // System texts that many chats begin with: read once, and every chat says what it says alone.
-import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
-import type { DurableObjectStorage } from "@cloudflare/workers-types";
+import { evictDurableObject, runDurableObjectAlarm } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { leastSharedTokens } from "../../src/conversation/shared-start.ts";
 import type { TurnPlace, TurnView } from "../../src/conversation/protocol.ts";
 import type { ChatMessage } from "../../src/model/chat-template.ts";
+import { inStorage, objectOf, refusal } from "./objects.ts";
 import { say, stubOf, turn } from "./turns.ts";
 
 const system: ChatMessage = {
@@ -12,9 +12,6 @@ const system: ChatMessage = {
   content: "You are a kind fox who tells stories. Be brief, and never say a word about wolves. ".repeat(12).trimEnd(),
 };
 const user = (content: string): ChatMessage => ({ role: "user", content });
-const objectOf = (name: string) => env.CONVERSATIONS.get(env.CONVERSATIONS.idFromName(name)) as never;
-const inStorage = <R>(name: string, run: (storage: DurableObjectStorage) => R): Promise<R> =>
-  runInDurableObject(objectOf(name), (_, { storage }) => run(storage));
 
 interface Ask {
   sharedBy: string | null;
@@ -105,6 +102,42 @@ describe("system texts that chats begin with", () => {
     await runDurableObjectAlarm(objectOf("for a day"));
     expect(await inStorage("for a day", ({ sql }) => sql.exec("SELECT name FROM sqlite_master").toArray())).toEqual([]);
     expect((await asked("the day after")).state).toBe("cold");
+  });
+
+  it("are forgotten with what began with them: a response, an item, a conversation, or one that nobody uses", async () => {
+    const messages = [system, user("My name is Ada.")];
+    const place = { kind: "branch", branch: 0 } as const;
+    const hour = 3_600_000;
+    const ends: Record<string, (name: string) => Promise<unknown>> = {
+      response: (name) => stubOf(name).remove(1),
+      item: (name) => stubOf(name).removeItem(0, 1, 1),
+      conversation: (name) => stubOf(name).removeBranch(0),
+      unused: async (name) => {
+        await inStorage(name, ({ sql }) => {
+          sql.exec("UPDATE turns SET created_ms = created_ms - ?", 2 * hour);
+          sql.exec("UPDATE branches SET active_ms = active_ms - ?", 2 * hour);
+        });
+        await runDurableObjectAlarm(objectOf(name));
+        expect(await refusal(name, (object) => object.branch(0))).toBe("not_found");
+      },
+    };
+    const tables = (name: string) => inStorage(name, ({ sql }) => sql.exec("SELECT name FROM sqlite_master").toArray());
+    for (const [how, end] of Object.entries(ends)) {
+      const [name, sharedBy] = [`ends by ${how}`, `kept until ${how}`];
+      await stubOf(name).create({}, null, hour / 1000);
+      await ask(name, messages, { sharedBy, place });
+      expect((await ask(`${name}, beside`, messages, { sharedBy })).state).toBe("shared");
+      await end(name);
+      expect(await tables(sharedBy), how).toEqual([]);
+      expect((await ask(`${name}, afterwards`, messages, { sharedBy })).state).toBe("cold");
+      expect((await ask(`${name}, then`, messages, { sharedBy })).state).toBe("shared");
+    }
+  });
+
+  it("stay with whoever asks for them to be forgotten where they are something else", async () => {
+    await stubOf("a conversation too").create({ of: "Ada" });
+    await stubOf("a conversation too").forgetSharedStarts();
+    expect((await stubOf("a conversation too").branch(0)).metadata).toEqual({ of: "Ada" });
   });
 
   it("are a few at once in one object: the oldest go", async () => {
