@@ -4,7 +4,7 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
-import { isTaken, tell, timeoutMs } from "./attempt.ts";
+import { isTaken, tell } from "./attempt.ts";
 import { Deliveries, mostFinished, type Due } from "./deliveries.ts";
 import { registryOf, type OutboxEnv } from "./env.ts";
 import { payloadOf, type WebhookEvent } from "./events.ts";
@@ -13,8 +13,8 @@ import { nextAttemptMs } from "./schedule.ts";
 
 /** So many at once: an object of the hosted runtime may have six connections. */
 export const mostAtOnce = 6;
-/** An attempt of a process that died is found after this time. */
-const leaseMs = timeoutMs + 10_000;
+/** While something is told the alarm rings this often: it finds what a process that died did not end. */
+const recoverAfterMs = 10_000;
 /** So long after the registry could not be asked, it is asked again. */
 const askAgainMs = 5_000;
 const dayMs = 24 * 3_600_000;
@@ -158,7 +158,7 @@ export class WebhookEndpoint extends DurableObject<OutboxEnv> {
   #ring(): void {
     if (this.#owner === undefined || this.#deliveries === undefined) return;
     const nowMs = Date.now();
-    const runningMs = this.#running.size > 0 ? nowMs + leaseMs : Infinity;
+    const runningMs = this.#running.size > 0 ? nowMs + recoverAfterMs : Infinity;
     const dueMs = Math.min(runningMs, this.#deliveries.nextDueMs(nowMs) ?? Infinity);
     const atMs = dueMs < Infinity ? dueMs : this.#pruneMs(this.#deliveries, this.#owner, nowMs);
     if (atMs === Infinity || (this.#alarmMs > nowMs && this.#alarmMs <= atMs)) return;

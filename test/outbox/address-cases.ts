@@ -25,7 +25,7 @@ const forbidden = {
     app.localtest.me localtest.me. x.lvh.me a.vcap.me 7f000001.c0a80001.rbndr.us example..com a.com..
     .example.com`,
 };
-const hosts = Object.values(forbidden).flatMap((list) => list.trim().split(/\s+/));
+export const hosts = Object.values(forbidden).flatMap((list) => list.trim().split(/\s+/));
 
 export function checkAddresses(): void {
   describe("a host inside", () => {

@@ -104,7 +104,7 @@ describe("an event", () => {
     await abortAllDurableObjects();
     letGo();
     expect(await statusesOf(id)).toEqual(["pending"]);
-    await tenant.ring(id, startMs + 30_001);
+    await tenant.ring(id, startMs + 10_001);
     await expect.poll(heldCount).toBe(1);
     letGo();
     expect(await tenant.attempted(id, 1)).toMatchObject({ status: "delivered" });
