@@ -139,7 +139,9 @@ export class WebhookEndpoint extends DurableObject<OutboxEnv> {
     const { registry, to } = this.#owner;
     const stub = registryOf(this.env, registry);
     if ("endpoint" in to) return stub.target(to.endpoint);
-    return { url: to.url, secrets: await stub.signingSecrets(), isDisabled: false, sinceMs: Date.now() };
+    const secrets = await stub.signingSecrets();
+    // They go with their tenant alone.
+    return secrets.length === 0 ? null : { url: to.url, secrets, isDisabled: false, sinceMs: Date.now() };
   }
 
   async #isGone(): Promise<boolean> {

@@ -200,6 +200,22 @@ describe("an endpoint", () => {
   });
 });
 
+describe("a tenant that is deleted", { timeout: 30_000 }, () => {
+  it("is told nothing more", async () => {
+    const admin = administrator(server.url, "administrators");
+    const { id } = await admin.createTenant("Eve");
+    const { secret } = await admin.createKey(id, { name: "k" });
+    const eve = new OpenAI({ apiKey: secret, baseURL: `${server.url}/v1`, maxRetries: 0 });
+    await eve.webhooks.create({ name: "e", url: `${receiver.url}/eve/500` } as never);
+    await eve.responses.create({ model: "pocket", input: "Hi.", max_output_tokens: 2 });
+    await expect.poll(() => receiver.at("/eve/500").length).toBe(1);
+    const authorization = "Bearer administrators";
+    await fetch(`${server.url}/v1/admin/tenants/${id}`, { method: "DELETE", headers: { authorization } });
+    await new Promise((resolve) => void setTimeout(resolve, 6_500));
+    expect(receiver.at("/eve/500")).toHaveLength(1);
+  });
+});
+
 describe("receivers that do not take it", { timeout: 90_000 }, () => {
   it("are logged as what they did, come again by the schedule, and hold up no other", async () => {
     const kinds = ["500", "302", "410", "drop", "hang", "slow", "204"];

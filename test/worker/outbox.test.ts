@@ -211,6 +211,24 @@ describe("an endpoint", () => {
     expect(await tenant.registry().list(null, 10)).toEqual({ endpoints: [], isLast: true });
   });
 
+  it("goes with its tenant, and so does what was still to be told to other addresses", async () => {
+    const { id, path } = await tenant.endpoint("500");
+    await tenant.registry().rotateSigningSecret(0);
+    const event = newEvent();
+    const own = `/own-${tenant.tenant}/500`;
+    await handOver({ registry: tenant.name, event, url: `https://receiver.example${own}` }, env);
+    const { nextAttemptMs } = await tenant.attempted(id, 1);
+    await expect.poll(() => receivedAt(own).length).toBe(1);
+    await tenant.registry().removeAll();
+    const left = runInDurableObject(tenant.registry() as never, (_, { storage }) => [...storage.kv.list()]);
+    expect(await left).toEqual([]);
+    await tenant.ring(id, (nextAttemptMs ?? 0) + 1_000);
+    await runDurableObjectAlarm(onceOf(env, tenant.name, event.id) as never);
+    const log = onceOf(env, tenant.name, event.id).list({ status: null, after: null, limit: 1 });
+    expect((await log).deliveries).toEqual([]);
+    expect([receivedAt(path).length, receivedAt(own).length]).toEqual([1, 1]);
+  });
+
   it("is told nothing where its deletion broke off", async () => {
     const { id, path } = await tenant.endpoint("500");
     await tenant.registry().publish(newEvent());

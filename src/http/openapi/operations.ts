@@ -400,7 +400,7 @@ export const operations: readonly Operation[] = [
     method: "delete",
     path: "/v1/admin/tenants/{tenant}",
     tag: "Administration",
-    summary: "Delete a tenant, its keys and its usage",
+    summary: "Delete a tenant, its keys, its usage and its webhook endpoints",
     description: "Nobody can reach its conversations any more; they go when their time is over.",
     answer: answers.deletedTenant,
   },
