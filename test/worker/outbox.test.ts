@@ -119,6 +119,9 @@ describe("a slow endpoint", () => {
     for (const event of events) await tenant.registry().publish(event);
     await expect.poll(() => statusesOf(quick.id)).toEqual(events.map(() => "delivered"));
     expect(receivedAt(slow.path)).toHaveLength(mostAtOnce);
+    // Asked for again while they are being told, they wait no less than others.
+    for (const { event } of (await tenant.log(slow.id)).slice(-mostAtOnce)) await tenant.stub(slow.id).replay(event);
+    expect(receivedAt(slow.path)).toHaveLength(mostAtOnce);
     expect(letGo()).toBe(mostAtOnce);
     await expect.poll(heldCount).toBe(events.length - mostAtOnce);
     letGo();
