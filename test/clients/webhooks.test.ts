@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { eventTypes } from "../../src/outbox/events.ts";
 import { hosts } from "../outbox/address-cases.ts";
 import { administrator } from "../serve/administrator.ts";
+import { checkShape } from "./openai-shapes.ts";
 import { startReceiver, type Received, type Receiver } from "../serve/receiver.ts";
 import { startServer, type TestServer } from "../server.ts";
 
@@ -97,6 +98,7 @@ describe("an endpoint", () => {
       await expect.poll(() => receiver.at(path).length, { timeout: 10_000 }).toBe(seen + 1);
       const came = receiver.at(path).at(-1) as Received;
       expect(JSON.parse(came.body)).toMatchObject({ object: "event", data: { id: response } });
+      checkShape("webhookEvent", JSON.parse(came.body));
       expect(came.body.length).toBeLessThan(20_000);
       return came;
     };
