@@ -135,7 +135,7 @@ export class WebhookRegistry extends DurableObject<OutboxEnv> {
     this.#write({ ...known, disabled: { atMs: nowMs, reason }, updatedMs: nowMs });
     this.ctx.storage.kv.put(noticePrefix + event.id, event);
     this.ctx.waitUntil(this.ctx.storage.setAlarm(nowMs + noticeAgainMs));
-    await this.#notify().catch(() => undefined);
+    await this.#notify();
   }
 
   /** What signs events to addresses that were named for them alone; null where nobody made it yet. */
@@ -162,11 +162,16 @@ export class WebhookRegistry extends DurableObject<OutboxEnv> {
     await this.#notify();
   }
 
+  /** Tells what is to be told of endpoints themselves; what cannot be told now is told later. */
   async #notify(): Promise<void> {
     const notices = [...this.ctx.storage.kv.list<WebhookEvent>({ prefix: noticePrefix })];
-    for (const [key, event] of notices) {
-      await this.publish(event);
-      this.ctx.storage.kv.delete(key);
+    try {
+      for (const [key, event] of notices) {
+        await this.publish(event);
+        this.ctx.storage.kv.delete(key);
+      }
+    } catch {
+      await this.ctx.storage.setAlarm(Date.now() + noticeAgainMs);
     }
   }
 
