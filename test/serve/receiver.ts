@@ -27,6 +27,8 @@ export async function startReceiver(
   const server = createServer(async (request, response) => {
     const atMs = Date.now();
     const body = await text(request).catch(() => "");
+    // Its sender died in the middle of it.
+    if (!request.complete) return;
     received.push({ path: request.url ?? "", headers: request.headers as Record<string, string>, body, atMs });
     answer(request, response);
   });
