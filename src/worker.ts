@@ -4,6 +4,8 @@ import { createApp } from "./http/app.ts";
 
 export { Conversation } from "./conversation/conversation.ts";
 export { NamedRequest } from "./conversation/named-request.ts";
+export { WebhookEndpoint } from "./outbox/endpoint.ts";
+export { WebhookRegistry } from "./outbox/registry.ts";
 export { Tenant } from "./tenant/tenant.ts";
 export { TenantDirectory } from "./tenant/directory.ts";
 

@@ -91,8 +91,17 @@ describe("a deployment", () => {
       { name: "NAMED_REQUESTS", class_name: "NamedRequest" },
       { name: "TENANTS", class_name: "Tenant" },
       { name: "TENANT_DIRECTORY", class_name: "TenantDirectory" },
+      { name: "WEBHOOKS", class_name: "WebhookRegistry" },
+      { name: "WEBHOOK_ENDPOINTS", class_name: "WebhookEndpoint" },
     ]);
     const classes = config.migrations.flatMap((migration) => migration.new_sqlite_classes ?? []);
-    expect(classes).toEqual(["Conversation", "NamedRequest", "Tenant", "TenantDirectory"]);
+    expect(classes).toEqual([
+      "Conversation",
+      "NamedRequest",
+      "Tenant",
+      "TenantDirectory",
+      "WebhookRegistry",
+      "WebhookEndpoint",
+    ]);
   });
 });

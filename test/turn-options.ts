@@ -22,4 +22,5 @@ export const plainOptions: TurnOptions = {
   tools: null,
   sharedBy: null,
   chargedTo: null,
+  notify: null,
 };

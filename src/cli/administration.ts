@@ -1,11 +1,7 @@
 // griffin tenants and griffin keys: a server's tenants and their keys, over its administration API. The administrators'
 // key comes from GRIFFIN_ADMIN_KEY, never from an option: other users of a machine see those.
 import { GriffinError } from "../errors.ts";
-
-export interface ServerOptions {
-  url: string;
-  json?: boolean;
-}
+import { callServer, date, print, printAll, type Page, type ServerOptions } from "./remote.ts";
 
 interface LimitOptions {
   requests?: number;
@@ -39,12 +35,6 @@ interface Usage {
   prompt_tokens: number;
   cached_tokens: number;
   completion_tokens: number;
-}
-
-interface Page<T> {
-  data: T[];
-  has_more?: boolean;
-  last_id?: string | null;
 }
 
 const secondsOfDay = 86_400;
@@ -126,30 +116,12 @@ function limitsOf({ requests, tokens, concurrency }: LimitOptions) {
   return { requests_per_minute: requests, tokens_per_minute: tokens, concurrency };
 }
 
-async function call<T>({ url }: ServerOptions, method: string, path: string, body?: object): Promise<T> {
+function call<T>(options: ServerOptions, method: string, path: string, body?: object): Promise<T> {
   const adminKey = process.env["GRIFFIN_ADMIN_KEY"];
   if (!adminKey) {
     throw new GriffinError("invalid_argument", "GRIFFIN_ADMIN_KEY is not set: it is the ADMIN_KEY of the server.");
   }
-  const headers = { authorization: `Bearer ${adminKey}`, "content-type": "application/json" };
-  const init = { method, headers, ...(body && { body: JSON.stringify(body) }) };
-  const answer = await fetch(`${url.replace(/\/+$/, "")}/v1/admin${path}`, init).catch((cause: unknown) => {
-    throw new GriffinError("io_failed", `There is no server at ${url}.`, { cause });
-  });
-  const value: { error?: { message?: string } } = await answer.json().catch(() => ({}));
-  if (answer.ok) return value as T;
-  const said = value.error?.message ?? `It answered with status ${answer.status}.`;
-  throw new GriffinError(answer.status === 401 ? "invalid_api_key" : "invalid_argument", `${url}: ${said}`);
-}
-
-function print<T extends object>(value: T, { json }: ServerOptions, line: (value: T) => string): void {
-  console.log(json ? JSON.stringify(value, null, 2) : line(value));
-}
-
-function printAll<T extends object>(values: readonly T[], { json }: ServerOptions, line: (value: T) => string): void {
-  if (json) console.log(JSON.stringify(values, null, 2));
-  else if (values.length === 0) console.log("none");
-  else for (const value of values) console.log(line(value));
+  return callServer<T>(options, adminKey, method, `/v1/admin${path}`, body);
 }
 
 const tenantLine = ({ id, name, limits }: Tenant) => `${id}  ${name}  ${limitsText(limits)}`;
@@ -158,8 +130,6 @@ function limitsText(limits: Tenant["limits"]): string {
   const set = Object.entries(limits).flatMap(([name, limit]) => (limit === null ? [] : [`${name} ${limit}`]));
   return set.length === 0 ? "no limits" : set.join(", ");
 }
-
-const date = (seconds: number) => new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ");
 
 function keyLine({ id, name, scopes, limits, expires_at, revoked_at, last_used_at }: Key): string {
   const used = last_used_at === null ? "never used" : `used ${date(last_used_at)}`;

@@ -20,6 +20,16 @@ import { inspect } from "./inspect.ts";
 import { writeLogits } from "./logits.ts";
 import { printPlan } from "./plan.ts";
 import { run } from "./run.ts";
+import {
+  createWebhook,
+  deleteWebhook,
+  listDeliveries,
+  listWebhooks,
+  replayWebhook,
+  rotateWebhook,
+  testWebhook,
+  updateWebhook,
+} from "./webhooks.ts";
 
 /** package.json's, put here by the build. */
 declare const GRIFFIN_VERSION: string;
@@ -169,6 +179,54 @@ remote(keys, "usage", "what a tenant's keys used, day by day")
   .option("--from <day>", "such as 2026-11-01; the first of this month unless told")
   .option("--to <day>", "today unless told")
   .action(printUsage);
+
+const withApiKey = "\nThe key of the server's API is read from GRIFFIN_API_KEY; an open server needs none.";
+
+/** A time as Unix seconds. */
+const time = (text: string) => {
+  const ms = Date.parse(text);
+  if (Number.isNaN(ms)) throw new InvalidArgumentError("It must be a time such as 2026-11-26T12:00Z.");
+  return Math.floor(ms / 1000);
+};
+
+const webhooks = program
+  .command("webhooks")
+  .description("where a server tells of responses and batches that end")
+  .addHelpText("after", withApiKey);
+remote(webhooks, "create", "make an endpoint and print its secret, once")
+  .argument("<address>", "https URL that is sent a POST for each event")
+  .option("--name <name>", "what to call it; its host unless told")
+  .option("--events <types...>", "such as response.completed; all unless told")
+  .action(createWebhook);
+remote(webhooks, "list", "list endpoints").action(listWebhooks);
+remote(webhooks, "update", "change an endpoint")
+  .argument("<id>")
+  .option("--name <name>")
+  .option("--to <address>", "another address")
+  .option("--events <types...>")
+  .addOption(new Option("--enable", "tell it of events again").conflicts("disable"))
+  .option("--disable", "tell it of nothing")
+  .action(updateWebhook);
+remote(webhooks, "rotate", "print a new secret for an endpoint, once")
+  .argument("<id>")
+  .option("--grace <seconds>", "so long the old secret signs as well", integer(0), 86_400)
+  .action(rotateWebhook);
+remote(webhooks, "test", "send an event that never was, and print the answer")
+  .argument("<id>")
+  .option("--event <type>", "response.completed unless told")
+  .action(testWebhook);
+remote(webhooks, "deliveries", "print what an endpoint was told, with the answer to every attempt")
+  .argument("<id>")
+  .addOption(new Option("--status <status>", "only those").choices(["pending", "delivered", "failed"]))
+  .action(listDeliveries);
+remote(webhooks, "replay", "tell an event anew, or all of a time")
+  .argument("<id>")
+  .argument("[event]")
+  .option("--from <time>", "such as 2026-11-26T12:00Z", time)
+  .option("--to <time>", "now unless told", time)
+  .addOption(new Option("--status <status>", "only those").choices(["delivered", "failed"]))
+  .action(replayWebhook);
+remote(webhooks, "delete", "delete an endpoint and its log").argument("<id>").action(deleteWebhook);
 
 /** A reader that went away, as `head` does, has what it wanted: that is a normal end. */
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -15,6 +15,7 @@ import {
   repeatedTurn,
 } from "./accept.ts";
 import { Alarm } from "./alarm.ts";
+import { announce, announceLeft, hasLeft, leaveNotices, wantedOf } from "./announce.ts";
 import { RunningCharge, settle } from "./charges.ts";
 import type { CompletionRequest } from "./completion-protocol.ts";
 import { beginCompletion } from "./completions.ts";
@@ -300,7 +301,7 @@ export class Conversation extends DurableObject<Env> {
   override async alarm(): Promise<void> {
     this.#alarm.isGone();
     // Nothing, or what is left of a deleted conversation.
-    if (this.#store === undefined) return this.ctx.storage.deleteAll();
+    if (this.#store === undefined) return this.#dropTombstone();
     this.#recover();
     if (this.#isPrefixStore()) {
       this.#store.removeOldTurns(Date.now() - rememberedMs, mostPrefixTurns);
@@ -398,10 +399,12 @@ export class Conversation extends DurableObject<Env> {
       ended: (view) => {
         countTurn(view);
         this.ctx.waitUntil(settled(view.usage));
+        this.ctx.waitUntil(this.#announce());
         console.log(turnLine(this.ctx.id.toString(), view));
       },
     };
     this.#alarm.ringBy(Date.now() + recoverAfterMs);
+    this.ctx.waitUntil(this.#askWhoWants(turn, options));
     this.ctx.waitUntil(
       runTurn(host, live).finally(() => {
         this.#live.delete(turn);
@@ -409,6 +412,22 @@ export class Conversation extends DurableObject<Env> {
         return options.store ? undefined : this.#forgetTurn(turn);
       }),
     );
+  }
+
+  /** Finds out, while a turn runs, whether anybody wants to be told of its end. */
+  async #askWhoWants(turn: number, options: TurnOptions): Promise<void> {
+    const types = await wantedOf(options, this.env);
+    if (types !== undefined && this.#live.has(turn)) this.#store?.wants(turn, types);
+  }
+
+  /** Tells of turns that ended; what cannot be told now is told later. */
+  async #announce(): Promise<void> {
+    const store = this.#store;
+    if (store === undefined) return;
+    const isDone = await announce(store.notices(), this.env, (turn) => {
+      if (this.#store === store) store.handedOver(turn);
+    });
+    if (!isDone && this.#store === store) this.#alarm.ringBy(Date.now() + recoverAfterMs);
   }
 
   /** Leaves nothing of a turn that was not to be kept. */
@@ -451,7 +470,7 @@ export class Conversation extends DurableObject<Env> {
     return this.#store?.branchCount() === 0 && this.#store.counts().turns === 0;
   }
 
-  /** Goes on with the turns that another process began and did not end, or did not settle. */
+  /** Goes on with the turns that another process began and did not end, did not settle, or did not tell of. */
   #recover(): void {
     for (const turn of this.#store?.unfinishedTurns() ?? []) {
       if (this.#live.has(turn)) continue;
@@ -473,6 +492,7 @@ export class Conversation extends DurableObject<Env> {
     for (const turn of this.#store?.unsettledTurns() ?? []) {
       if (!this.#live.has(turn)) this.ctx.waitUntil(this.#settleAgain(turn));
     }
+    this.ctx.waitUntil(this.#announce());
   }
 
   /** Tells what a turn cost of which nobody knows whether it was told. */
@@ -505,10 +525,20 @@ export class Conversation extends DurableObject<Env> {
   /** Deletes everything, but that something was here. */
   async #leaveTombstone(): Promise<void> {
     // Without a pause: nobody can begin anew in between, and a process that dies leaves all or nothing.
+    const notices = this.#store?.notices() ?? [];
     const isDone = this.#forget();
     this.ctx.storage.kv.put(isDeletedKey, true);
-    this.#alarm.ringBy(Date.now() + rememberedMs);
+    leaveNotices(this.ctx.storage, notices);
+    this.#alarm.ringBy(Date.now() + (notices.length > 0 ? recoverAfterMs : rememberedMs));
     await isDone;
+  }
+
+  /** Deletes what is left of a deleted conversation, a day after everything about it was told. */
+  async #dropTombstone(): Promise<void> {
+    const { storage } = this.ctx;
+    if (!hasLeft(storage)) return storage.deleteAll();
+    const isDone = await announceLeft(storage, this.env);
+    this.#alarm.ringBy(Date.now() + (isDone ? rememberedMs : recoverAfterMs));
   }
 
   #forget(): Promise<void> {

@@ -1,29 +1,13 @@
 // The bindings of the worker, as far as they are used.
 import type { Conversation } from "./conversation.ts";
+import type { Namespace, ObjectId, OutboxEnv, Remote } from "../outbox/env.ts";
 import type { TenantDirectory } from "../tenant/directory.ts";
 import type { Tenant } from "../tenant/tenant.ts";
 import type { NamedRequest } from "./named-request.ts";
 
-/** An object as its callers see it: every method answers over RPC. */
-type Remote<T> = {
-  [Key in keyof T]: T[Key] extends (...args: infer Args) => infer Result
-    ? (...args: Args) => Promise<Awaited<Result>>
-    : never;
-};
-
 export type ConversationStub = Remote<Conversation> & { id: ObjectId };
 
-/** The id of a Durable Object: a hash of its name, so that knowing it opens nothing. */
-interface ObjectId {
-  toString(): string;
-}
-
-interface Namespace<Stub> {
-  idFromName(name: string): ObjectId;
-  get(id: ObjectId): Stub;
-}
-
-export interface Env {
+export interface Env extends OutboxEnv {
   /** Static files: the page, and the checkpoints that are small enough. */
   ASSETS: { fetch(request: string | Request): Promise<Response> };
   CONVERSATIONS: Namespace<ConversationStub>;

@@ -33,7 +33,7 @@ export function forkBranch(
   const row = turnRow(store, turn);
   const messages = keptMessages({ ...row, messages: row.messages.slice(0, firstItem(row.messages) + item) });
   // Nothing was told here of tools yet, and nothing is charged.
-  const items = { messages, options: { ...row.options, tools: null, chargedTo: null }, repeatKey: null };
+  const items = { messages, options: { ...row.options, tools: null, chargedTo: null, notify: null }, repeatKey: null };
   return branchView(store, store.createBranchWith({ ...made, head: row.parent }, items));
 }
 

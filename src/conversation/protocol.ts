@@ -78,6 +78,18 @@ export interface TurnOptions {
   sharedBy: string | null;
   /** Where its tokens are charged; null for nowhere. */
   chargedTo: Charge | null;
+  /** Who is told of its end; null for nobody. */
+  notify: Notify | null;
+}
+
+/** Whom to tell of the end of a turn, and as what. */
+export interface Notify {
+  /** Name of the object that knows who wants to be told. */
+  registry: string;
+  /** One more address, for this turn alone. */
+  url: string | null;
+  /** With the turn's number behind it, this is what callers know it by. */
+  idHead: string;
 }
 
 /** The state behind the beginning of a prompt, as it goes from the object that keeps it to others. */

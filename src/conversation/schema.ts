@@ -67,6 +67,8 @@ export const schemaSteps: readonly (readonly string[])[] = [
   ],
   // unsettled: the turn is charged to a tenant, which may not have heard what it cost.
   [`ALTER TABLE turns ADD COLUMN unsettled INTEGER NOT NULL DEFAULT 0`],
+  // notice: JSON, what is to be told of a turn's end. See outbox.ts.
+  [`CREATE TABLE outbox (turn INTEGER PRIMARY KEY, notice TEXT NOT NULL) STRICT`],
 ];
 
 /** Version of a database; 0 where nothing was ever stored. */

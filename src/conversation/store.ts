@@ -7,6 +7,7 @@ import * as branches from "./branches.ts";
 import { Database } from "./database.ts";
 import { keptItems } from "./items.ts";
 import * as log from "./log.ts";
+import * as outbox from "./outbox.ts";
 import type { ConversationChange, ConversationView, TurnOptions, TurnStorage, TurnUsage } from "./protocol.ts";
 import * as prefixes from "./prefixes.ts";
 import * as removal from "./removal.ts";
@@ -54,6 +55,8 @@ export function openStore(storage: DurableObjectStorage): Store {
 /** What an object keeps. Every method that writes is one transaction. */
 export class Store {
   readonly #db: Database;
+  /** Types of events that anybody wants to be told of when a turn ends; absent: nobody knows. */
+  readonly #wanted = new Map<number, readonly string[]>();
 
   constructor(db: Database) {
     this.#db = db;
@@ -290,6 +293,7 @@ export class Store {
       if (texts !== null) prefixes.addPrefix(db, turn, parent, [...texts, { role: "model", content: outcome.text }]);
       log.deleteLog(db, turn);
       snapshots.dropOldSnapshots(db, turn);
+      this.#addNotice(turn, outcome);
       const state = {
         endPosition: snapshot?.state.position ?? null,
         checkpoint: snapshot?.identity.checkpoint ?? null,
@@ -304,7 +308,25 @@ export class Store {
     this.#db.transaction(() => {
       turns.failTurn(this.#db, turn, error, nowMs, usage);
       log.deleteLog(this.#db, turn);
+      // What moderation refused is shown as a reply that it broke off.
+      const status = error.code === "refused" ? "incomplete" : error.code === "cancelled" ? "cancelled" : "failed";
+      this.#addNotice(turn, { status, nowMs });
     });
+  }
+
+  /** Which types of events anybody wants to be told of when a turn ends: of others nothing is written. */
+  wants(turn: number, types: readonly string[]): void {
+    this.#wanted.set(turn, types);
+  }
+
+  /** What is still to be told of turns that ended. */
+  notices(): outbox.TurnNotice[] {
+    return outbox.readNotices(this.#db);
+  }
+
+  /** Whoever tells of a turn's end has it. */
+  handedOver(turn: number): void {
+    outbox.deleteNotice(this.#db, turn);
   }
 
   /**
@@ -359,6 +381,11 @@ export class Store {
   /** How much there is of each kind. Pages are shared where there are more references than pages. */
   counts(): { turns: number; snapshots: number; pages: number; pageReferences: number } {
     return { turns: turns.countTurns(this.#db), ...snapshots.countSnapshots(this.#db) };
+  }
+
+  #addNotice(turn: number, end: outbox.End): void {
+    outbox.addNotice(this.#db, turn, end, this.#wanted.get(turn));
+    this.#wanted.delete(turn);
   }
 
   /** Deletes turns, and then removed ones that only these had kept. */

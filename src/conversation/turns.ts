@@ -91,6 +91,7 @@ const optionsOfOld = {
   tools: null,
   sharedBy: null,
   chargedTo: null,
+  notify: null,
 } as const;
 
 const noReply: Reply = { text: "", finishReason: null, state: null, usage: null, error: null };

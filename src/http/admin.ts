@@ -2,6 +2,7 @@
 import { Hono, type Context } from "hono";
 import { z } from "zod";
 import { GriffinError } from "../errors.ts";
+import { registryName, registryOf } from "../outbox/env.ts";
 import { newTenantId } from "../tenant/api-key.ts";
 import { noLimits, scopes, type KeyView, type TenantView } from "../tenant/protocol.ts";
 import type { AppEnv } from "./context.ts";
@@ -77,6 +78,7 @@ export const admin = new Hono<AppEnv>()
     const removed = found(named(context).remove(), unknownTenant);
     // A deletion that broke off is brought to its end by another.
     await removed.catch(() => undefined);
+    await registryOf(context.env, registryName(id)).removeAll();
     await directory(context).remove(id);
     await removed;
     return context.json({ id, object: "tenant.deleted", deleted: true });

@@ -26,6 +26,7 @@ import { responses } from "./responses.ts";
 import { isStateFile, states } from "./states.ts";
 import { tokens } from "./tokens.ts";
 import { transparency } from "./transparency.ts";
+import { webhookEndpoints } from "./webhook-endpoints.ts";
 
 export interface AppOptions {
   /** The ids of the configured models, the default first. */
@@ -94,6 +95,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     states,
     tokens,
     models,
+    webhookEndpoints,
     admin,
   ];
   for (const routes of [...api, health, metrics, openApi, transparency]) app.route("/", routes);

@@ -17,7 +17,10 @@ const itemShape = /^(?:msg|fc|fco)_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})_(0|[1-9][0
 const callShape = /^call_([a-z2-7]{32})_([1-9][0-9]{0,8})_0$/;
 const shape = /^([a-z]+)_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})$/;
 
-export const formatId = (kind: IdKind, { object, number }: Id): string => `${prefixes[kind]}_${object}_${number}`;
+/** What all ids of a kind in an object begin with; a number comes behind it. */
+export const idHead = (kind: IdKind, object: string): string => `${prefixes[kind]}_${object}_`;
+
+export const formatId = (kind: IdKind, { object, number }: Id): string => `${idHead(kind, object)}${number}`;
 
 /** Reads an id of that kind; fails with `not_found`, or as `unknown` says. */
 export function parseId(kind: IdKind, text: string, unknown: () => Error = () => noSuch(kind)): Id {

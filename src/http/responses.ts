@@ -2,12 +2,13 @@
 // its own. It runs on when its client goes away, and is kept until it is deleted; with `store: false` it does neither.
 import { Hono, type Context } from "hono";
 import { z } from "zod";
-import type { ToolUse, TurnPlace, TurnRequest, TurnView } from "../conversation/protocol.ts";
+import type { Notify, ToolUse, TurnPlace, TurnRequest, TurnView } from "../conversation/protocol.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
+import { registryName } from "../outbox/env.ts";
 import { charged } from "./access.ts";
 import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
-import { formatId, noSuch, parseId } from "./ids.ts";
+import { formatId, idHead, noSuch, parseId } from "./ids.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
 import { logProbabilitiesOf, type WireLogProbability } from "./log-probabilities.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
@@ -22,6 +23,7 @@ import { conversationStub, found, sharedByOf } from "./stubs.ts";
 import { finalView, readTurn, refusalOf, turnError, type TurnReader } from "./turn-events.ts";
 import { responseToolFields, responseTools, toolField } from "./tools.ts";
 import { maxTokens, metadata, only, refusing, samplingFields, turnOptions } from "./turn-fields.ts";
+import { checkAddress, checkSigning } from "./webhook-endpoints.ts";
 
 /** What OpenAI's clients may ask to include; there is only one of these here. */
 const includable = [
@@ -59,10 +61,18 @@ export const responseRequest = refusing(
       truncation: z.enum(["auto", "disabled"]).nullish(),
       max_output_tokens: maxTokens,
       metadata,
+      webhook_url: z
+        .string()
+        .nullish()
+        .describe("Where to tell of its end, beside the endpoints that want to know: for one in the background"),
     })
     .refine(({ store, background }) => store !== false || !background, {
       message: "a response in the background is kept, or nobody could ask for it",
       path: ["store"],
+    })
+    .refine(({ webhook_url: url, background }) => !url || background, {
+      message: "only a response in the background tells of its end here",
+      path: ["webhook_url"],
     })
     .refine(({ store, conversation }) => store !== false || !conversation, {
       message: "a response in a conversation is kept: it is part of it",
@@ -95,6 +105,10 @@ export const responses = new Hono<AppEnv>()
     const wantsLogprobs = (body.top_logprobs ?? 0) > 0 || body.include?.includes("message.output_text.logprobs");
     const { format, param } = formatOf(body);
     const tools = responseTools(body);
+    if (body.webhook_url) {
+      checkAddress(context, body.webhook_url, "webhook_url");
+      await checkSigning(context, "webhook_url");
+    }
     const options = turnOptions(body, {
       modelIds: context.var.modelIds(),
       maxTokens: body.max_output_tokens,
@@ -113,7 +127,13 @@ export const responses = new Hono<AppEnv>()
       place,
       messages,
       // What is not to be kept is not kept for others either.
-      options: { ...options, sharedBy: options.store ? await sharedByOf(context, options, messages) : null },
+      options: options.store
+        ? {
+            ...options,
+            sharedBy: await sharedByOf(context, options, messages),
+            notify: notifyOf(context, object, body.webhook_url ?? null),
+          }
+        : options,
       answers: answered.answers,
       endsWithClient: !options.store,
       repeatKey: repeat.repeatKey,
@@ -181,6 +201,13 @@ export function namedResponse(context: Context<AppEnv, "/v1/responses/:id">) {
   context.var.log.add({ object: stub.id.toString(), turn });
   return { object, turn, stub };
 }
+
+/** Whoever wants to be told of the ends of this tenant's responses, and one more address. */
+const notifyOf = ({ var: { tenant } }: Context<AppEnv>, object: string, url: string | null): Notify => ({
+  registry: registryName(tenant),
+  url,
+  idHead: idHead("response", object),
+});
 
 interface Place {
   object: string;

@@ -89,6 +89,13 @@ export const transparency = new Hono<AppEnv>().get("/transparency", async (conte
                   </tr>`
             }
             <tr>
+              <td>
+                Webhooks: which response or batch ended, how and when, and what the receiver answered; not a word of
+                what was said
+              </td>
+              <td>30 days, or until the endpoint is deleted</td>
+            </tr>
+            <tr>
               <td>Logs: times, sizes, token counts, ids of requests; not a word of what was said</td>
               <td>as long as whoever runs this server keeps its logs</td>
             </tr>

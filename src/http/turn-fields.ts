@@ -106,6 +106,7 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     tools,
     sharedBy,
     chargedTo,
+    notify: null,
   };
 }
 

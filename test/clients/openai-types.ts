@@ -3,6 +3,14 @@ import type { ChatCompletion, ChatCompletionChunk, Completion, Model } from "ope
 import type { Conversation, ConversationDeletedResource, ConversationItemList } from "openai/resources/conversations";
 import type { ResponseItemList } from "openai/resources/responses/input-items";
 import type { Response, ResponseStreamEvent } from "openai/resources/responses/responses";
+import type {
+  DeletedWebhookEndpoint,
+  UnwrapWebhookEvent,
+  WebhookEndpoint,
+  WebhookEndpointList,
+  WebhookEndpointWithSecret,
+  WebhookEventTypeList,
+} from "openai/resources/webhooks/webhooks";
 
 export interface Answers {
   chatCompletion: ChatCompletion;
@@ -15,4 +23,10 @@ export interface Answers {
   conversation: Conversation;
   conversationDeleted: ConversationDeletedResource;
   conversationItems: ConversationItemList;
+  webhookEndpoint: WebhookEndpoint;
+  webhookEndpointWithSecret: WebhookEndpointWithSecret;
+  webhookEndpointList: WebhookEndpointList;
+  deletedWebhookEndpoint: DeletedWebhookEndpoint;
+  webhookEventTypeList: WebhookEventTypeList;
+  webhookEvent: UnwrapWebhookEvent;
 }

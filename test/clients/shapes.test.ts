@@ -118,6 +118,18 @@ describe("answers have the types of openai-node", () => {
     );
   });
 
+  it("of webhook endpoints", async () => {
+    const path = "/v1/webhook_endpoints";
+    const made = await checked("webhookEndpointWithSecret", path, { url: "https://hooks.example.com/a" });
+    const one = `${path}/${String(made["id"])}`;
+    await checked("webhookEndpoint", one);
+    await checked("webhookEndpoint", one, { name: "mine" });
+    await checked("webhookEndpointList", path);
+    await checked("webhookEndpointWithSecret", `${one}/rotate_secret`, {});
+    await checked("webhookEventTypeList", "/v1/webhook_event_types");
+    expect(await checked("deletedWebhookEndpoint", one, undefined, "DELETE")).toMatchObject({ id: made["id"] });
+  });
+
   it("of conversations and models", async () => {
     const chat = await checked("conversation", "/v1/conversations", { metadata: { a: "b" } });
     const path = `/v1/conversations/${String(chat["id"])}`;

@@ -235,6 +235,7 @@ describe("a turn's options", () => {
       tools: null,
       sharedBy: null,
       chargedTo: null,
+      notify: null,
     });
   });
 

@@ -7,7 +7,7 @@ import type { TestServer } from "../server.ts";
 /** The databases of all chats. The server must not run. */
 export async function openDatabases(server: TestServer): Promise<DatabaseSync[]> {
   const databases: DatabaseSync[] = [];
-  for await (const file of glob("*/*.sqlite", { cwd: server.dataDir })) {
+  for await (const file of glob("*-Conversation/*.sqlite", { cwd: server.dataDir })) {
     // This one holds the alarms.
     if (path.basename(file) !== "metadata.sqlite") databases.push(new DatabaseSync(path.join(server.dataDir, file)));
   }

@@ -1,6 +1,11 @@
-// The worker of these tests: the classes under test, and an object that does nothing, whose storage tests open.
+// The worker of these tests: the classes under test, an object that does nothing, whose storage tests open, and a receiver
+// of webhooks.
+import { receive } from "./receiver.ts";
+
 export { Conversation } from "../../src/conversation/conversation.ts";
 export { NamedRequest } from "../../src/conversation/named-request.ts";
+export { WebhookEndpoint } from "../../src/outbox/endpoint.ts";
+export { WebhookRegistry } from "../../src/outbox/registry.ts";
 export { Tenant } from "../../src/tenant/tenant.ts";
 export { TenantDirectory } from "../../src/tenant/directory.ts";
 
@@ -10,4 +15,5 @@ export class Bare {
   }
 }
 
-export default { fetch: () => new Response("tests only", { status: 404 }) };
+/** Webhooks come here. */
+export default { fetch: receive };

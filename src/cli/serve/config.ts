@@ -64,6 +64,8 @@ function workerdConfig(config: WranglerConfig, files: string[]): string {
     ),
     // The operator's own services may be on this machine, where workerd lets the worker reach nothing by itself.
     `(name = "MODERATOR", service = "operator")`,
+    // Webhooks use it in development alone: else they go where the worker may by itself, the public internet.
+    `(name = "NEIGHBOURS", service = "operator")`,
     ...settings
       .filter((name) => !(name in vars))
       .map((name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`),

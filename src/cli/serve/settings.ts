@@ -10,6 +10,7 @@ export const settings = [
   "MODERATION_KEY",
   "OPERATOR",
   "RETENTION_DAYS",
+  "WEBHOOKS_DEVELOPMENT",
 ] as const;
 
 /** Those that are set, and whether keys are needed. Fails on a secret that no header can carry. */
@@ -23,8 +24,13 @@ export function settingsOf(environment: NodeJS.ProcessEnv): Record<string, strin
   return { ACCESS: environment["ADMIN_KEY"] ? "keys" : "open", ...Object.fromEntries(given) };
 }
 
-/** Says who may ask, where that is everybody. */
-export const accessNote = (set: Record<string, string>): string =>
-  set["ACCESS"] === "open"
-    ? "Open to every program on this machine: no key is asked for. ADMIN_KEY=… asks for keys."
-    : "";
+/** Says who may ask, where that is everybody, and where webhooks may go, where that is everywhere. */
+export function accessNote(set: Record<string, string>): string {
+  const notes = [
+    set["ACCESS"] === "open" &&
+      "Open to every program on this machine: no key is asked for. ADMIN_KEY=… asks for keys.",
+    set["WEBHOOKS_DEVELOPMENT"] === "1" &&
+      "WEBHOOKS_DEVELOPMENT is on: webhooks may go to http addresses, to this machine and to its network.",
+  ];
+  return notes.filter((note) => note !== false).join("\n");
+}

@@ -308,6 +308,76 @@ export const usage = z.object({
   ),
 });
 
+const endpointFields = z.object({
+  id: z.string(),
+  object: z.literal("webhook_endpoint"),
+  created_at: seconds,
+  updated_at: seconds,
+  name: z.string(),
+  url: z.string(),
+  event_types: z.array(z.string()),
+  signing_secret_hint: z.string(),
+  previous_secret_until: seconds.nullable().describe("Until then the secret before the last rotation signs as well"),
+  status: z.enum(["enabled", "disabled"]),
+  disabled_at: seconds.nullable(),
+  disabled_reason: z
+    .enum(["gone", "failing", "asked"])
+    .nullable()
+    .describe("It answered 410; it took nothing for days; or somebody wanted it so"),
+});
+const shownOnce = { signing_secret: z.string().describe("Shown this once") };
+export const webhookEndpoint = named("WebhookEndpoint", endpointFields);
+export const webhookEndpointWithSecret = named("WebhookEndpointWithSecret", endpointFields.extend(shownOnce));
+export const webhookEndpoints = listOf(webhookEndpoint);
+export const deletedWebhookEndpoint = z.object({
+  id: z.string(),
+  object: z.literal("webhook_endpoint.deleted"),
+  deleted: z.literal(true),
+});
+export const eventTypes = z.object({ object: z.literal("list"), data: z.array(z.string()) });
+
+const deliveryError = z
+  .enum(["address_refused", "connection_failed", "timeout"])
+  .nullable()
+  .describe("Why there is no status");
+const statusCode = z.int().nullable().describe("What was answered; null where nothing was");
+export const webhookDelivery = named(
+  "WebhookDelivery",
+  z.object({
+    id: z.string().describe("Of the event; the same in every attempt, as `webhook-id`"),
+    object: z.literal("webhook_delivery"),
+    type: z.string(),
+    status: z.enum(["pending", "delivered", "failed"]),
+    created_at: seconds,
+    next_attempt_at: seconds.nullable(),
+    attempts: z.array(z.object({ at: seconds, duration_ms: count, status_code: statusCode, error: deliveryError })),
+  }),
+);
+export const webhookDeliveries = listOf(webhookDelivery);
+export const webhookTest = z.object({
+  object: z.literal("webhook_endpoint.test"),
+  webhook_endpoint_id: z.string(),
+  event_id: z.string(),
+  event_type: z.string(),
+  success: z.boolean().describe("Whether it answered at all"),
+  delivered: z.boolean().describe("Whether it answered 2xx"),
+  status_code: statusCode,
+  error: deliveryError,
+});
+export const webhookReplay = z.object({
+  object: z.literal("webhook_endpoint.replay"),
+  webhook_endpoint_id: z.string(),
+  count,
+});
+const signingFields = z.object({
+  object: z.literal("webhook_signing_secret"),
+  created_at: seconds,
+  signing_secret_hint: z.string(),
+  previous_secret_until: seconds.nullable(),
+});
+export const signingSecret = named("WebhookSigningSecret", signingFields);
+export const newSigningSecret = named("NewWebhookSigningSecret", signingFields.extend(shownOnce));
+
 export const health = z.object({ status: z.literal("ok") });
 
 /** A schema that the document keeps under a name. */

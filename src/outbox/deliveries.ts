@@ -1,0 +1,179 @@
+// What an endpoint's object keeps: one row an event, with its attempts, until its time is over. Rows are the bill: an event
+// that is taken at once writes its row twice, and twice the index of what is due.
+import type { DurableObjectStorage } from "@cloudflare/workers-types";
+import { GriffinError } from "../errors.ts";
+import { payloadOf, type WebhookEvent } from "./events.ts";
+import type { Attempt, DeliveryListing, DeliveryStatus, DeliveryView, ReplayRange } from "./protocol.ts";
+
+const schema = [
+  // tries: failed attempts since it was to be told anew. attempts: JSON. due_ms: NULL where no attempt will come.
+  `CREATE TABLE IF NOT EXISTS deliveries (
+    event TEXT PRIMARY KEY, type TEXT NOT NULL, body TEXT NOT NULL, created_ms INTEGER NOT NULL, status TEXT NOT NULL,
+    tries INTEGER NOT NULL, due_ms INTEGER, finished_ms INTEGER, delivered_ms INTEGER, attempts TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID`,
+  `CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due_ms) WHERE due_ms IS NOT NULL`,
+];
+
+/** Of one event: whoever replays it on and on sees the last ones. */
+const mostAttempts = 30;
+/** Finished ones above that go, the oldest first. */
+export const mostFinished = 5_000;
+
+/** An event to be told now. */
+export interface Due extends Record<string, string | number> {
+  event: string;
+  body: string;
+  tries: number;
+}
+
+interface Row extends Record<string, string | number | null> {
+  event: string;
+  type: string;
+  status: DeliveryStatus;
+  created_ms: number;
+  due_ms: number | null;
+  attempts: string;
+}
+
+const viewColumns = "event, type, status, created_ms, due_ms, attempts";
+
+export class Deliveries {
+  readonly #sql: DurableObjectStorage["sql"];
+
+  constructor({ sql }: DurableObjectStorage) {
+    this.#sql = sql;
+    for (const statement of schema) sql.exec(statement);
+  }
+
+  /** Keeps an event, to be told at a time; null: never by itself. One that is known stays as it is. */
+  add(event: WebhookEvent, dueMs: number | null): void {
+    this.#sql.exec(
+      `INSERT OR IGNORE INTO deliveries (event, type, body, created_ms, status, tries, due_ms, attempts)
+       VALUES (?, ?, ?, ?, ?, 0, ?, '[]')`,
+      event.id,
+      event.type,
+      payloadOf(event),
+      event.createdMs,
+      dueMs === null ? "failed" : "pending",
+      dueMs,
+    );
+  }
+
+  /** What is due, the longest waiting first. */
+  due(nowMs: number, limit: number): Due[] {
+    const query = "SELECT event, body, tries FROM deliveries WHERE due_ms <= ? ORDER BY due_ms LIMIT ?";
+    return this.#sql.exec<Due>(query, nowMs, limit).toArray();
+  }
+
+  /** When the next one is due that is not due yet; null where there is none. */
+  nextDueMs(nowMs: number): number | null {
+    const query = "SELECT min(due_ms) AS ms FROM deliveries WHERE due_ms > ?";
+    return this.#sql.exec<{ ms: number | null }>(query, nowMs).one().ms;
+  }
+
+  /** An attempt is due later than it was, and no attempt was made. */
+  postpone(event: string, dueMs: number): void {
+    this.#sql.exec("UPDATE deliveries SET due_ms = ? WHERE event = ? AND due_ms IS NOT NULL", dueMs, event);
+  }
+
+  delivered(event: string, attempt: Attempt, nowMs: number): void {
+    this.#sql.exec(
+      `UPDATE deliveries SET status = 'delivered', due_ms = NULL, finished_ms = ?2, delivered_ms = ?2, attempts = ?3
+       WHERE event = ?1`,
+      event,
+      nowMs,
+      this.#withAttempt(event, attempt),
+    );
+  }
+
+  /** An attempt failed; `nextMs` null: it was the last one. */
+  failed(event: string, attempt: Attempt, nextMs: number | null, nowMs: number): void {
+    this.#sql.exec(
+      `UPDATE deliveries SET status = ?, tries = tries + 1, due_ms = ?, finished_ms = ?, attempts = ? WHERE event = ?`,
+      nextMs === null ? "failed" : "pending",
+      nextMs,
+      nextMs === null ? nowMs : null,
+      this.#withAttempt(event, attempt),
+      event,
+    );
+  }
+
+  /** Nothing more is told. */
+  giveUp(nowMs: number): void {
+    const query = "UPDATE deliveries SET status = 'failed', due_ms = NULL, finished_ms = ? WHERE due_ms IS NOT NULL";
+    this.#sql.exec(query, nowMs);
+  }
+
+  /** Lets an event be told anew. Throws `not_found`. */
+  replay(event: string, nowMs: number): void {
+    this.view(event);
+    this.#sql.exec(
+      "UPDATE deliveries SET status = 'pending', tries = 0, due_ms = ?, finished_ms = NULL WHERE event = ?",
+      nowMs,
+      event,
+    );
+  }
+
+  /** Lets events be told anew, and returns how many. Those that are still being told go on as they are. */
+  replayAll({ fromMs, toMs, status }: ReplayRange, nowMs: number): number {
+    const query = `UPDATE deliveries SET status = 'pending', tries = 0, due_ms = ?1, finished_ms = NULL
+      WHERE due_ms IS NULL AND created_ms BETWEEN ?2 AND ?3 AND (?4 IS NULL OR status = ?4) RETURNING event`;
+    return this.#sql.exec(query, nowMs, fromMs, toMs, status).toArray().length;
+  }
+
+  /** Throws `not_found`. */
+  view(event: string): DeliveryView {
+    const query = `SELECT ${viewColumns} FROM deliveries WHERE event = ?`;
+    const [row] = this.#sql.exec<Row>(query, event).toArray();
+    if (row === undefined) throw new GriffinError("not_found", "There is no such event here.");
+    return toView(row);
+  }
+
+  /** The newest first. */
+  list({ status, after, limit }: DeliveryListing): { deliveries: DeliveryView[]; isLast: boolean } {
+    const query = `SELECT ${viewColumns} FROM deliveries
+      WHERE (?1 IS NULL OR status = ?1)
+        AND (?2 IS NULL OR (created_ms, event) < (SELECT created_ms, event FROM deliveries WHERE event = ?2))
+      ORDER BY created_ms DESC, event DESC LIMIT ?3`;
+    const rows = this.#sql.exec<Row>(query, status, after, limit + 1).toArray();
+    return { deliveries: rows.slice(0, limit).map(toView), isLast: rows.length <= limit };
+  }
+
+  /** When something was last taken; null where nothing was. */
+  lastDeliveredMs(): number | null {
+    const query = "SELECT max(delivered_ms) AS ms FROM deliveries";
+    return this.#sql.exec<{ ms: number | null }>(query).one().ms;
+  }
+
+  /**
+   * Deletes what was finished before a time, or is above a number of finished ones, but for the one that was taken last.
+   * Returns how many rows are left.
+   */
+  prune(beforeMs: number, most: number): number {
+    const finished = "due_ms IS NULL AND delivered_ms IS NOT (SELECT max(delivered_ms) FROM deliveries)";
+    this.#sql.exec(`DELETE FROM deliveries WHERE due_ms IS NULL AND coalesce(finished_ms, created_ms) < ?`, beforeMs);
+    this.#sql.exec(
+      `DELETE FROM deliveries WHERE ${finished} AND event NOT IN
+         (SELECT event FROM deliveries WHERE due_ms IS NULL ORDER BY finished_ms DESC LIMIT ?)`,
+      most,
+    );
+    return this.#sql.exec<{ count: number }>("SELECT count(*) AS count FROM deliveries").one().count;
+  }
+
+  /** When the first of what is finished was; null where nothing is. */
+  firstFinishedMs(): number | null {
+    const query = "SELECT min(coalesce(finished_ms, created_ms)) AS ms FROM deliveries WHERE due_ms IS NULL";
+    return this.#sql.exec<{ ms: number | null }>(query).one().ms;
+  }
+
+  #withAttempt(event: string, attempt: Attempt): string {
+    const query = "SELECT attempts FROM deliveries WHERE event = ?";
+    const [row] = this.#sql.exec<{ attempts: string }>(query, event).toArray();
+    const attempts = JSON.parse(row?.attempts ?? "[]") as Attempt[];
+    return JSON.stringify([...attempts, attempt].slice(-mostAttempts));
+  }
+}
+
+function toView({ event, type, status, created_ms: createdMs, due_ms: nextAttemptMs, attempts }: Row): DeliveryView {
+  return { event, type, status, createdMs, nextAttemptMs, attempts: JSON.parse(attempts) as Attempt[] };
+}

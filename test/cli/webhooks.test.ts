@@ -1,0 +1,62 @@
+// griffin webhooks against a real server and a real receiver.
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { administrator } from "../serve/administrator.ts";
+import { startReceiver, type Receiver } from "../serve/receiver.ts";
+import { startServer, type TestServer } from "../server.ts";
+import { griffin } from "./program.ts";
+
+let server: TestServer;
+let receiver: Receiver;
+let key: string;
+beforeAll(async () => {
+  receiver = await startReceiver();
+  server = await startServer({ environment: { ADMIN_KEY: "administrators", WEBHOOKS_DEVELOPMENT: "1" } });
+  const admin = administrator(server.url, "administrators");
+  key = (await admin.createKey((await admin.createTenant("Ada")).id, { name: "k" })).secret;
+});
+afterAll(async () => {
+  receiver.stop();
+  await server.stop();
+});
+
+const withKey = (secret: string, ...args: string[]) =>
+  griffin(["webhooks", ...args, "--url", server.url], "", process.execPath, { GRIFFIN_API_KEY: secret });
+const run = (...args: string[]) => withKey(key, ...args);
+
+it("an endpoint is made, changed, tested, replayed to, rotated and deleted", async () => {
+  const made = await run("create", `${receiver.url}/a`, "--name", "mine", "--events", "response.completed");
+  expect(made.stdout).toMatch(/^whsec_\S+\n$/);
+  const [id = ""] = /whe_\w+/.exec(made.stderr) ?? [];
+  const listed = (await run("list")).stdout;
+  expect(listed).toMatch(/^whe_\w+ {2}mine {2}http.*\/a {2}enabled {2}whsec_….{4} {2}response.completed\n$/);
+  expect(listed).not.toContain(made.stdout.trim());
+
+  expect(await run("test", id)).toMatchObject({ status: 0, stdout: expect.stringMatching(/^evt_test_\w+ {2}204\n$/) });
+  const [event = ""] = /evt_test_\w+/.exec((await run("deliveries", id, "--status", "delivered")).stdout) ?? [];
+  expect((await run("replay", id, event)).stdout).toContain(`${event}  response.completed  pending  204`);
+  await expect.poll(async () => (await run("deliveries", id)).stdout).toContain("delivered  204, 204");
+  expect((await run("replay", id, "--from", "2026-01-01T00:00Z")).stdout).toBe("1 events are told anew\n");
+  expect((await run("replay", id, "--to", "2026-01-01T00:00Z")).stdout).toBe("0 events are told anew\n");
+  await expect.poll(() => receiver.at("/a").length).toBe(3);
+
+  const update = await run("update", id, "--disable", "--to", `${receiver.url}/b`, "--events", "batch.failed");
+  expect(update.stdout).toMatch(/\/b {2}disabled \(asked\) .*batch.failed\n$/);
+  expect((await run("update", id, "--enable")).stdout).toContain("  enabled  ");
+  const rotated = (await run("rotate", id, "--grace", "0")).stdout.trim();
+  expect(rotated).toMatch(/^whsec_/);
+  expect(rotated).not.toBe(made.stdout.trim());
+  expect((await run("delete", id)).stdout).toBe(`${id} deleted\n`);
+  expect((await run("list")).stdout).toBe("none\n");
+});
+
+it("what is wrong is said in one line", async () => {
+  const refused = { status: 1, stdout: "" };
+  const forbidden = await run("create", "ftp://hooks.example.com/");
+  expect(forbidden).toMatchObject({ ...refused, stderr: expect.stringMatching(/^griffin: .*only https.*\n$/) });
+  expect(await withKey("", "list")).toMatchObject({ ...refused, stderr: expect.stringContaining("no API key") });
+  const nobody = await run("test", "whe_nobody");
+  expect(nobody).toMatchObject({ ...refused, stderr: expect.stringContaining("There is no webhook endpoint") });
+  const { stdout } = await run("create", "http://127.0.0.1:9/", "--json");
+  const { id } = JSON.parse(stdout) as { id: string };
+  expect(await run("test", id)).toMatchObject({ status: 1, stdout: expect.stringContaining("connection_failed") });
+});
