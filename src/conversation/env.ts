@@ -5,7 +5,7 @@ import type { Tenant } from "../tenant/tenant.ts";
 import type { NamedRequest } from "./named-request.ts";
 
 /** An object as its callers see it: every method answers over RPC. */
-type Remote<T> = {
+export type Remote<T> = {
   [Key in keyof T]: T[Key] extends (...args: infer Args) => infer Result
     ? (...args: Args) => Promise<Awaited<Result>>
     : never;
@@ -18,7 +18,7 @@ interface ObjectId {
   toString(): string;
 }
 
-interface Namespace<Stub> {
+export interface Namespace<Stub> {
   idFromName(name: string): ObjectId;
   get(id: ObjectId): Stub;
 }

@@ -5,7 +5,8 @@ import { settle } from "../conversation/charges.ts";
 import type { Env } from "../conversation/env.ts";
 import { GriffinError } from "../errors.ts";
 import { hashOf, isSameSecret, tenantOfKey } from "../tenant/api-key.ts";
-import type { Admission, Rate, Rates } from "../tenant/protocol.ts";
+import type { Admission, Asker, Rate, Rates } from "../tenant/protocol.ts";
+import { callerOf } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
 import { errorResponse, requestError } from "./errors.ts";
 import { mostTokensOf } from "./most-tokens.ts";
@@ -23,16 +24,17 @@ export const rateHeaders = ["limit", "remaining", "reset"].flatMap((what) => [
 export const access: MiddlewareHandler<AppEnv> = async (context, next) => {
   const { env, req } = context;
   if (isOpen(env) || isOfAdministrators(req.path)) return next();
-  const key = bearerOf(context);
-  const tenant = key === null ? null : tenantOfKey(key);
-  if (key === null || tenant === null) return refused(invalidKey());
+  const asked = askerOf(context);
+  if (asked === null) return refused(invalidKey());
+  const { tenant, asker } = asked;
   const stub = env.TENANTS.get(env.TENANTS.idFromName(tenant));
   const scope = req.method === "GET" || req.method === "HEAD" ? "read" : "write";
   const mostTokens = await mostTokensOf(context);
-  const admission = await stub.admit({ hash: hashOf(key), scope, mostTokens });
+  const admission = await stub.admit({ ...asker, scope, mostTokens });
   if (admission.status !== "admitted") return refusal(admission);
 
   context.set("tenant", tenant);
+  context.set("key", admission.key);
   context.var.log.add({ tenant, key: admission.key });
   const charge = admission.charge === null ? null : { tenant, charge: admission.charge, tokens: mostTokens ?? 0 };
   context.set("charge", charge);
@@ -58,6 +60,15 @@ export const adminAccess: MiddlewareHandler<AppEnv> = async (context, next) => {
 };
 
 const isOfAdministrators = (path: string) => /^\/v1\/admin(\/|$)/.test(path);
+
+/** Whose request it is: of who sent it, or of whom we send it for. */
+function askerOf(context: Context<AppEnv>): { tenant: string; asker: Asker } | null {
+  const caller = callerOf(context.env);
+  if (caller !== null) return caller.key === null ? null : { tenant: caller.tenant, asker: { key: caller.key } };
+  const key = bearerOf(context);
+  const tenant = key === null ? null : tenantOfKey(key);
+  return key === null || tenant === null ? null : { tenant, asker: { hash: hashOf(key) } };
+}
 
 /** The key of a request: `authorization: Bearer …`. */
 function bearerOf({ req }: Context<AppEnv>): string | null {

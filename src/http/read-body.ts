@@ -9,7 +9,7 @@ import { requestError } from "./errors.ts";
 export const bodyLimitBytes = 2 ** 20;
 
 /** So much of a body that is refused is read. */
-const mostDiscardedBytes = 2 ** 24;
+export const mostDiscardedBytes = 2 ** 24;
 
 /** Of a key that is repeated in an error. */
 const mostKeyCharacters = 64;
@@ -77,7 +77,7 @@ export async function readBytes({ raw }: HonoRequest, limitBytes: number): Promi
   return whole;
 }
 
-const left = (cause: unknown) =>
+export const left = (cause: unknown) =>
   new GriffinError("cancelled", "The client left before its request was here.", { cause });
 
 async function bytesOf(request: HonoRequest): Promise<ArrayBuffer> {

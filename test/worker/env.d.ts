@@ -1,9 +1,9 @@
 declare module "cloudflare:test" {
   import type { DurableObjectNamespace, DurableObjectState, DurableObjectStub } from "@cloudflare/workers-types";
 
-  import type { Env } from "../../src/conversation/env.ts";
+  import type { BatchEnv } from "../../src/batch/env.ts";
 
-  export const env: Env & { BARE: DurableObjectNamespace };
+  export const env: BatchEnv & { BARE: DurableObjectNamespace };
   export function runInDurableObject<R>(
     stub: DurableObjectStub,
     run: (instance: object, state: DurableObjectState) => R | Promise<R>,

@@ -1,13 +1,9 @@
-// The worker of these tests: the classes under test, and an object that does nothing, whose storage tests open.
-export { Conversation } from "../../src/conversation/conversation.ts";
-export { NamedRequest } from "../../src/conversation/named-request.ts";
-export { Tenant } from "../../src/tenant/tenant.ts";
-export { TenantDirectory } from "../../src/tenant/directory.ts";
+// The worker of these tests: the real one, and an object that does nothing, whose storage tests open.
+export * from "../../src/worker.ts";
+export { default } from "../../src/worker.ts";
 
 export class Bare {
   fetch(): Response {
     return new Response("tests only", { status: 404 });
   }
 }
-
-export default { fetch: () => new Response("tests only", { status: 404 }) };
