@@ -1,5 +1,4 @@
 // The worker: the app, the consumer of its queue, and the classes of its Durable Objects.
-import type { ExecutionContext } from "hono";
 import { consume } from "./batch/consume.ts";
 import type { BatchEnv } from "./batch/env.ts";
 import { modelIds } from "./conversation/engines.ts";
@@ -17,6 +16,6 @@ const app = createApp({ modelIds, log: (line) => console.log(line) });
 
 export default {
   fetch: app.fetch,
-  queue: (batch: Parameters<typeof consume>[0], env: BatchEnv, context: ExecutionContext): Promise<void> =>
+  queue: (batch: Parameters<typeof consume>[0], env: BatchEnv, context: Parameters<typeof runLine>[3]): Promise<void> =>
     consume(batch, env, (call) => runLine(app, call, env, context)),
 };

@@ -91,8 +91,10 @@ describe("a deployment", () => {
       { name: "NAMED_REQUESTS", class_name: "NamedRequest" },
       { name: "TENANTS", class_name: "Tenant" },
       { name: "TENANT_DIRECTORY", class_name: "TenantDirectory" },
+      { name: "BATCHES", class_name: "Batch" },
+      { name: "BATCH_REGISTRIES", class_name: "BatchRegistry" },
     ]);
     const classes = config.migrations.flatMap((migration) => migration.new_sqlite_classes ?? []);
-    expect(classes).toEqual(["Conversation", "NamedRequest", "Tenant", "TenantDirectory"]);
+    expect(classes).toEqual(["Conversation", "NamedRequest", "Tenant", "TenantDirectory", "Batch", "BatchRegistry"]);
   });
 });
