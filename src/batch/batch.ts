@@ -283,7 +283,9 @@ export class Batch extends DurableObject<BatchEnv> {
   }
 
   #fail(code: string, message: string): void {
-    this.#end("failed", { faults: [{ code, message, param: null, line: null }] });
+    const { counts } = this.#progress;
+    const faults = [{ code, message, param: null, line: null }];
+    this.#end("failed", { faults, counts, outputFile: null, errorFile: null });
   }
 
   /**

@@ -1,9 +1,7 @@
 declare module "cloudflare:test" {
   import type { DurableObjectNamespace, DurableObjectState, DurableObjectStub } from "@cloudflare/workers-types";
 
-  import type { BatchEnv } from "../../src/batch/env.ts";
-
-  export const env: BatchEnv & { BARE: DurableObjectNamespace };
+  export const env: import("../../src/batch/env.ts").BatchEnv & { BARE: DurableObjectNamespace };
   export function runInDurableObject<R>(
     stub: DurableObjectStub,
     run: (instance: object, state: DurableObjectState) => R | Promise<R>,
