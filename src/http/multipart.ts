@@ -4,7 +4,7 @@
 import type { HonoRequest } from "hono";
 import { decodeField, make, type Parser } from "multipasta";
 import { GriffinError } from "../errors.ts";
-import { left, mostDiscardedBytes } from "./read-body.ts";
+import { left } from "./read-body.ts";
 
 /** The most of a form beside its file: its other fields, and what stands between them. */
 const mostBesideBytes = 2 ** 16;
@@ -30,7 +30,8 @@ export async function readForm(
   let discardedBytes = 0;
   for await (const piece of piecesOf(raw)) {
     if (parser.fault === null) for (const bytes of parser.push(piece)) await write(bytes);
-    else if ((discardedBytes += piece.byteLength) > mostDiscardedBytes) break;
+    // Its sender reads the answer when all is sent; what is far too much is cut off.
+    else if ((discardedBytes += piece.byteLength) > 2 * mostFileBytes) break;
   }
   return parser.end();
 }

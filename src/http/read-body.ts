@@ -9,7 +9,7 @@ import { requestError } from "./errors.ts";
 export const bodyLimitBytes = 2 ** 20;
 
 /** So much of a body that is refused is read. */
-export const mostDiscardedBytes = 2 ** 24;
+const mostDiscardedBytes = 2 ** 24;
 
 /** Of a key that is repeated in an error. */
 const mostKeyCharacters = 64;

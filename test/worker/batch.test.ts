@@ -19,7 +19,7 @@ import {
 } from "./batches.ts";
 
 const until = async (name: string, status: string, timeout = 30_000) =>
-  expect.poll(async () => (await batchOf(name).view()).status, { timeout }).toBe(status);
+  await expect.poll(async () => (await batchOf(name).view()).status, { timeout }).toBe(status);
 const ring = (name: string) => runDurableObjectAlarm(batchOf(name) as never);
 const evict = (name: string) => evictDurableObject(batchOf(name) as never);
 const requests = (count: number) => Array.from({ length: count }, (_, i) => lineOf(`r${i}`));

@@ -1,6 +1,8 @@
 declare module "cloudflare:test" {
   import type { DurableObjectNamespace, DurableObjectState, DurableObjectStub } from "@cloudflare/workers-types";
 
+  // An ambient module may import nothing by a relative name: such a type would silently be any.
+  // oxlint-disable-next-line typescript/consistent-type-imports
   export const env: import("../../src/batch/env.ts").BatchEnv & { BARE: DurableObjectNamespace };
   export function runInDurableObject<R>(
     stub: DurableObjectStub,
