@@ -23,6 +23,8 @@ import {
   type Work,
 } from "./protocol.ts";
 
+/** Lines of a stretch that run side by side: an engine takes turns token by token. Fewer where a limit is reached. */
+const mostLinesAtOnce = 4;
 const windowMs = 24 * 3_600_000;
 /** A batch that is under way looks so often whether something was lost. */
 const lookEveryMs = 30_000;
@@ -38,6 +40,7 @@ export class Batch extends DurableObject<BatchEnv> {
   readonly #store: BatchStore;
   readonly #leases = new Leases();
   #progress = new Progress(0, []);
+  #linesAtOnce = mostLinesAtOnce;
   /** Files are being written: what comes now comes too late. */
   #isWriting = false;
 
@@ -142,7 +145,10 @@ export class Batch extends DurableObject<BatchEnv> {
       const isHeldUp = pauseMs !== null && taken !== null && !this.#progress.isDone(taken);
       if (isHeldUp) this.#store.setStrikes(taken, Math.max(0, this.#store.strikes(taken) - 1));
     });
-    if (pauseMs !== null) this.#leases.pause(nowMs + pauseMs);
+    if (pauseMs !== null) {
+      this.#leases.pause(nowMs + pauseMs);
+      this.#linesAtOnce = Math.ceil(this.#linesAtOnce / 2);
+    } else if (isLast) this.#linesAtOnce = Math.min(mostLinesAtOnce, this.#linesAtOnce + 1);
     if (isLast) this.#leases.drop(stretch);
     else this.#leases.renew(stretch, this.#progress.left(stretch)[0] ?? null, nowMs);
 
@@ -345,7 +351,8 @@ export class Batch extends DurableObject<BatchEnv> {
     const place = this.#progress.stretches[stretch];
     if (place === undefined || inputKey === null) return null;
     const { firstLine, offset, length } = place;
-    return { id, endpoint, inputKey, tenant, key, firstLine, offset, length, lines, givenUp, oneByOne };
+    const linesAtOnce = this.#linesAtOnce;
+    return { linesAtOnce, id, endpoint, inputKey, tenant, key, firstLine, offset, length, lines, givenUp, oneByOne };
   }
 
   #readProgress(): void {

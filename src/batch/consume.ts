@@ -7,8 +7,6 @@ import { linesOf, requestOf, type Line } from "./lines.ts";
 import type { BatchMessage, LineResult, Work } from "./protocol.ts";
 import { answeredLine, failedLine, type LineAnswer } from "./results.ts";
 
-/** Requests that run at once in one isolate: an engine takes turns token by token. */
-const linesAtOnce = 4;
 /** A consumer is stopped after a quarter of an hour: nothing new begins so long after it started, */
 const mostRunMs = 8 * 60_000;
 /** and no line has longer than this. */
@@ -98,7 +96,7 @@ async function runStretch(
   };
   const timer = setInterval(() => void reports.speak(), keepEveryMs);
   try {
-    await Promise.all(Array.from({ length: work.oneByOne ? 1 : linesAtOnce }, lane));
+    await Promise.all(Array.from({ length: work.oneByOne ? 1 : work.linesAtOnce }, lane));
   } finally {
     clearInterval(timer);
   }

@@ -114,7 +114,9 @@ export interface Work {
   lines: number[];
   /** Lines that are not to be tried any more. */
   givenUp: number[];
-  /** Something in it brought a run down: line after line, so that it is found out which. */
+  /** So many lines run side by side. */
+  linesAtOnce: number;
+  /** Something in it brought a run down: line after line, each told at once, so that it is found out which. */
   oneByOne: boolean;
   endpoint: Endpoint;
   tenant: string;
