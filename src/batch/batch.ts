@@ -153,7 +153,7 @@ export class Batch extends DurableObject<BatchEnv> {
     else this.#leases.renew(stretch, this.#progress.left(stretch)[0] ?? null, nowMs);
 
     if (this.#progress.isWhole && status === "in_progress") this.#become("finalizing", { endsAs: "completed" });
-    else if (isLast) this.#alarm.ringBy(Math.max(nowMs, this.#leases.pausedUntilMs(nowMs)));
+    else if (isLast) this.#goOn(nowMs);
     return status === "in_progress" && this.#leases.pausedUntilMs(nowMs) === 0;
   }
 
@@ -231,6 +231,12 @@ export class Batch extends DurableObject<BatchEnv> {
       this.#become(stretches.length === 0 ? "finalizing" : "in_progress", { counts });
     });
     this.#readProgress();
+  }
+
+  /** Sees to what comes next without an alarm, which would be a row for every stretch. */
+  #goOn(nowMs: number): void {
+    if (this.#known().status !== "in_progress") return this.#alarm.ringBy(nowMs);
+    this.ctx.waitUntil(this.#send(nowMs).catch((error: unknown) => this.#stumble(error)));
   }
 
   /** Sends what is neither done nor on its way. */
