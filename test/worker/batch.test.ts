@@ -104,13 +104,16 @@ describe("a batch", () => {
   });
 
   it("keeps results that are larger than a row", async () => {
-    const { name, stub } = await byHand("large", requests(2));
+    const { name, stub } = await byHand("large", requests(3));
     await stub.take(0);
     const large = `${JSON.stringify({ line: 0, text: "é".repeat(2_000_000) })}\n`;
     await stub.report(0, report({ results: [result(0, "output", large), result(1)] }));
+    await evict(name);
+    expect((await stub.view()).counts).toEqual({ total: 3, completed: 2, failed: 0 });
+    await stub.report(0, report({ results: [result(2)] }));
     await until(name, "completed");
     const lines = await linesIn(`registry of ${name}`, (await stub.view()).outputFile);
-    expect(lines.map(({ line }) => line)).toEqual([0, 1]);
+    expect(lines.map(({ line }) => line)).toEqual([0, 1, 2]);
     expect(lines[0]!["text"]).toBe("é".repeat(2_000_000));
   });
 
