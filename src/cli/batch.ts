@@ -45,10 +45,11 @@ export async function batchStatus(id: string, options: ServerOptions & { watch?:
       Presets.shades_classic,
     );
     try {
-      bar.start(0, 0, { failed: 0, status: batch.status });
+      bar.start(1, 0, { failed: 0, status: batch.status });
       for (; !ended.has(batch.status); batch = await retrieve(id, options)) {
         const { total, completed, failed } = batch.request_counts;
-        bar.setTotal(total);
+        // Until the file was read nobody knows how many lines there are.
+        bar.setTotal(total || 1);
         bar.update(completed + failed, { failed, status: batch.status });
         await sleep(watchEveryMs);
       }
