@@ -32,8 +32,10 @@ export interface Env {
   TENANT_DIRECTORY: Namespace<Remote<TenantDirectory>>;
   /** "open": nobody needs a key. Anything else: everybody does. */
   ACCESS?: string;
-  /** Secret: the key of /v1/admin, with which tenants and their keys are made. */
+  /** Secret: the key of /v1/admin, with which tenants and their keys are made. Visible ASCII. */
   ADMIN_KEY?: string;
+  /** Secret: what API keys are sealed with, ADMIN_KEY unless set; see keySecretOf. Another one ends all keys. */
+  KEY_SECRET?: string;
   /** Larger checkpoints, where R2 is bound. */
   MODELS_BUCKET?: { get(key: string): Promise<{ body: ReadableStream<Uint8Array> } | null> };
   /** JSON: what is moderated and where. See moderation.ts; absent for no moderation. */

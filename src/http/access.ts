@@ -1,15 +1,17 @@
-// Who may ask. A server is open, or it asks for keys: then every request under /v1 needs one, and its tenant's object lets
-// it in or not before anything else looks at it. An unknown key, a deleted one and a mistyped one are one answer.
+// Who may ask. A server is open, or it asks for keys: then every request under /v1 needs one. A key that this server never
+// made is told by itself, before anything of the body is read and without asking anybody; for all others the tenant's
+// object lets a request in or not. An unknown key, a deleted one and a mistyped one are one answer.
 import type { Context, MiddlewareHandler } from "hono";
 import { settle } from "../conversation/charges.ts";
 import type { Env } from "../conversation/env.ts";
 import { GriffinError } from "../errors.ts";
-import { hashOf, isSameSecret, tenantOfKey } from "../tenant/api-key.ts";
-import type { Admission, Asker, Rate, Rates } from "../tenant/protocol.ts";
+import { adminKeyOf, hashOf, isSameSecret, keySecretOf, tenantOfKey } from "../tenant/api-key.ts";
+import type { Admission, Rate, Rates } from "../tenant/protocol.ts";
 import { callerOf } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
 import { errorResponse, requestError } from "./errors.ts";
 import { mostTokensOf } from "./most-tokens.ts";
+import { bodyLimitBytes, discardBody } from "./read-body.ts";
 
 /** Whether nobody needs a key. A deployment that does not say is closed. */
 export const isOpen = ({ ACCESS }: Pick<Env, "ACCESS">): boolean => ACCESS === "open";
@@ -20,18 +22,36 @@ export const rateHeaders = ["limit", "remaining", "reset"].flatMap((what) => [
   `x-ratelimit-${what}-tokens`,
 ]);
 
-/** Lets a request in under its tenant's name, or answers it. */
+/** Answers a request that has no key of this server. */
+export const checkKey: MiddlewareHandler<AppEnv> = async (context, next) => {
+  if (needsNoKey(context)) return next();
+  // Our own request for somebody: of a batch whose server was open when it was made, there is no key.
+  const caller = callerOf(context.env);
+  if (caller !== null) {
+    if (caller.key === null) return refused(context, invalidKey());
+    context.set("apiKey", { tenant: caller.tenant, key: caller.key });
+    return next();
+  }
+  const key = bearerOf(context);
+  const keySecret = keySecretOf(context.env);
+  const tenant = key === null || keySecret === null ? null : tenantOfKey(key, keySecret);
+  if (key === null || tenant === null) return refused(context, invalidKey());
+  context.set("apiKey", { tenant, hash: hashOf(key) });
+  return next();
+};
+
+/** Lets a request whose key was checked in under its tenant's name, or answers it. */
 export const access: MiddlewareHandler<AppEnv> = async (context, next) => {
+  if (needsNoKey(context)) return next();
   const { env, req } = context;
-  if (isOpen(env) || isOfAdministrators(req.path)) return next();
-  const asked = askerOf(context);
-  if (asked === null) return refused(invalidKey());
-  const { tenant, asker } = asked;
+  const { apiKey } = context.var;
+  if (apiKey === null) return refused(context, invalidKey());
+  const { tenant, ...asker } = apiKey;
   const stub = env.TENANTS.get(env.TENANTS.idFromName(tenant));
   const scope = req.method === "GET" || req.method === "HEAD" ? "read" : "write";
   const mostTokens = await mostTokensOf(context);
   const admission = await stub.admit({ ...asker, scope, mostTokens });
-  if (admission.status !== "admitted") return refusal(admission);
+  if (admission.status !== "admitted") return refusal(context, admission);
 
   context.set("tenant", tenant);
   context.set("key", admission.key);
@@ -53,22 +73,14 @@ export async function charged<T>(context: Context<AppEnv>, answer: Promise<T>): 
 
 /** Lets in who has the administrators' key, whatever the server asks of others. */
 export const adminAccess: MiddlewareHandler<AppEnv> = async (context, next) => {
-  const { ADMIN_KEY: adminKey } = context.env;
+  const adminKey = adminKeyOf(context.env);
   const key = bearerOf(context);
-  if (!adminKey || key === null || !isSameSecret(key, adminKey)) return refused(invalidKey());
+  if (adminKey === null || key === null || !isSameSecret(key, adminKey)) return refused(context, invalidKey());
   return next();
 };
 
-const isOfAdministrators = (path: string) => /^\/v1\/admin(\/|$)/.test(path);
-
-/** Whose request it is: of who sent it, or of whom we send it for. */
-function askerOf(context: Context<AppEnv>): { tenant: string; asker: Asker } | null {
-  const caller = callerOf(context.env);
-  if (caller !== null) return caller.key === null ? null : { tenant: caller.tenant, asker: { key: caller.key } };
-  const key = bearerOf(context);
-  const tenant = key === null ? null : tenantOfKey(key);
-  return key === null || tenant === null ? null : { tenant, asker: { hash: hashOf(key) } };
-}
+/** Where nobody needs a key, or administrators need theirs. */
+const needsNoKey = ({ env, req }: Context<AppEnv>) => isOpen(env) || /^\/v1\/admin(\/|$)/.test(req.path);
 
 /** The key of a request: `authorization: Bearer …`. */
 function bearerOf({ req }: Context<AppEnv>): string | null {
@@ -76,24 +88,25 @@ function bearerOf({ req }: Context<AppEnv>): string | null {
   return key ?? null;
 }
 
-function refusal(admission: Exclude<Admission, { status: "admitted" }>): Response {
-  if (admission.status === "unknown") return refused(invalidKey());
+function refusal(context: Context<AppEnv>, admission: Exclude<Admission, { status: "admitted" }>): Promise<Response> {
+  const answer = (error: Error, headers?: Record<string, string>) => afterBody(context, errorResponse(error, headers));
+  if (admission.status === "unknown") return refused(context, invalidKey());
   if (admission.status === "expired") {
-    return refused(requestError("invalid_api_key", "The API key has expired.", null, "expired_api_key"));
+    return refused(context, requestError("invalid_api_key", "The API key has expired.", null, "expired_api_key"));
   }
   if (admission.status === "out_of_scope") {
     const message = "The API key may not do this: it lacks the scope that the request needs.";
-    return errorResponse(requestError("scope_missing", message, null, "insufficient_scope"));
+    return answer(requestError("scope_missing", message, null, "insufficient_scope"));
   }
   const headers = headersOf(admission.rates);
   if (admission.status === "too_large") {
     const message = `This request may run more tokens than the key may use in a minute, which is ${admission.mostTokens}: ask for a shorter reply.`;
-    return errorResponse(new GriffinError("invalid_argument", message), headers);
+    return answer(new GriffinError("invalid_argument", message), headers);
   }
   const { what, retryAfterMs } = admission;
   const message =
     what === "concurrency" ? "Too many replies are in the making." : `The limit of ${what} per minute is reached.`;
-  return errorResponse(requestError("rate_limited", message, null, "rate_limit_exceeded"), {
+  return answer(requestError("rate_limited", message, null, "rate_limit_exceeded"), {
     ...headers,
     "retry-after": String(Math.ceil(retryAfterMs / 1000)),
     "retry-after-ms": String(retryAfterMs),
@@ -103,7 +116,14 @@ function refusal(admission: Exclude<Admission, { status: "admitted" }>): Respons
 const invalidKey = () =>
   new GriffinError("invalid_api_key", "There is no API key, or none that is known here: authorization: Bearer gk_…");
 
-const refused = (error: Error) => errorResponse(error, { "www-authenticate": "Bearer" });
+const refused = (context: Context<AppEnv>, error: Error) =>
+  afterBody(context, errorResponse(error, { "www-authenticate": "Bearer" }));
+
+/** The answer to whoever is not let in; no more of the body is read than others may send. */
+async function afterBody({ req: { raw } }: Context<AppEnv>, answer: Response): Promise<Response> {
+  await discardBody(raw, bodyLimitBytes);
+  return answer;
+}
 
 function headersOf({ requests, tokens }: Rates): Record<string, string> {
   return { ...rateHeadersOf("requests", requests), ...rateHeadersOf("tokens", tokens) };

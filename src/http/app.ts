@@ -6,7 +6,7 @@ import { matchedRoutes } from "hono/route";
 import { getPath } from "hono/utils/url";
 import type { Env } from "../conversation/env.ts";
 import { GriffinError } from "../errors.ts";
-import { access, adminAccess, isOpen, rateHeaders } from "./access.ts";
+import { access, adminAccess, checkKey, isOpen, rateHeaders } from "./access.ts";
 import { admin } from "./admin.ts";
 import { batches } from "./batches.ts";
 import { chatCompletions } from "./chat-completions.ts";
@@ -22,7 +22,7 @@ import { countRequest, metrics } from "./metrics.ts";
 import { items } from "./items.ts";
 import { models } from "./models.ts";
 import { openApi } from "./openapi.ts";
-import { bodyLimitBytes, discardBody } from "./read-body.ts";
+import { bodyLimitBytes, discardBody, mostDiscardedBytes } from "./read-body.ts";
 import { createRequestLog } from "./request-log.ts";
 import { responses } from "./responses.ts";
 import { isStateFile, states } from "./states.ts";
@@ -50,6 +50,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     const startMs = Date.now();
     const requestLog = createRequestLog(log);
     context.set("log", requestLog);
+    context.set("apiKey", null);
     context.set("tenant", "");
     context.set("key", null);
     context.set("charge", null);
@@ -70,10 +71,14 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
       maxAge: 86_400,
     }),
   );
+  app.use("/v1/*", checkKey);
+  app.use("/v1/admin/*", adminAccess);
+  app.use("/metrics", (context, next) => (isOpen(context.env) ? next() : adminAccess(context, next)));
+
   const limitBody = bodyLimit({
     maxSize: bodyLimitBytes,
     async onError({ req: { raw } }) {
-      await discardBody(raw);
+      await discardBody(raw, mostDiscardedBytes);
       return errorResponse(new GriffinError("body_too_large", `A body may have at most ${bodyLimitBytes} bytes.`));
     },
   });
@@ -83,7 +88,6 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
   );
 
   app.use("/v1/*", access);
-  app.use("/metrics", (context, next) => (isOpen(context.env) ? next() : adminAccess(context, next)));
 
   const api = [
     chatCompletions,

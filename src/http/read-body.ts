@@ -8,8 +8,8 @@ import { requestError } from "./errors.ts";
 /** The largest body that is read. */
 export const bodyLimitBytes = 2 ** 20;
 
-/** So much of a body that is refused is read. */
-const mostDiscardedBytes = 2 ** 24;
+/** So much of a body that is too large is read. */
+export const mostDiscardedBytes = 2 ** 24;
 
 /** Of a key that is repeated in an error. */
 const mostKeyCharacters = 64;
@@ -20,12 +20,30 @@ export const unsupported = { params: { isUnsupported: true } };
 export interface Body<T> {
   value: T;
   text: string;
+  /** Its length as it was sent. */
+  bytes: number;
 }
 
-/** The JSON body; an empty one is `{}`. */
+/** The JSON body as the schema's type. */
 export async function readBody<T>(request: HonoRequest, schema: z.ZodType<T>): Promise<Body<T>> {
-  const text = decode(await bytesOf(request));
-  return { text, value: checkShape(schema, text === "" ? {} : parse(text)) };
+  const { value, ...body } = await jsonOf(request);
+  return { ...body, value: checkShape(schema, value) };
+}
+
+/** Bodies that were parsed, for who comes next. */
+const parsed = new WeakMap<HonoRequest, Promise<Body<unknown>>>();
+
+/** The JSON body, parsed once however often it is asked for; an empty one is `{}`. */
+export function jsonOf(request: HonoRequest): Promise<Body<unknown>> {
+  const body = parsed.get(request) ?? parseBody(request);
+  parsed.set(request, body);
+  return body;
+}
+
+async function parseBody(request: HonoRequest): Promise<Body<unknown>> {
+  const buffer = await bytesOf(request);
+  const text = decode(buffer);
+  return { text, bytes: buffer.byteLength, value: text === "" ? {} : parse(text) };
 }
 
 /** `value` as the schema's type. */
@@ -42,11 +60,14 @@ export function checkShape<T>(schema: z.ZodType<T>, value: unknown): T {
   throw requestError(isUnsupported ? "unsupported" : "invalid_argument", message, param);
 }
 
-/** Reads what is left of a body that is refused, or its sender would see a broken connection instead of the answer. */
-export async function discardBody({ body }: Request): Promise<void> {
+/**
+ * Reads what is left of a body that is refused, up to `mostBytes`: its sender would see a broken connection instead of
+ * the answer.
+ */
+export async function discardBody({ body }: Request, mostBytes: number): Promise<void> {
   let bytes = 0;
   try {
-    for await (const piece of body ?? []) if ((bytes += piece.byteLength) > mostDiscardedBytes) return;
+    for await (const piece of body ?? []) if ((bytes += piece.byteLength) > mostBytes) return;
   } catch {
     // Whoever left will not miss the answer.
   }

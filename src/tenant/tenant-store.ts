@@ -62,10 +62,10 @@ export class TenantStore {
     return this.#sql.exec<KeyColumns>("SELECT * FROM keys ORDER BY key").toArray().map(toKey);
   }
 
-  insertKey(hash: string, { name, scopes: allowed, limits, expiresMs }: NewKey, nowMs: number): number {
-    const { key } = this.#sql
-      .exec<{ key: number }>(
-        `INSERT INTO keys (name, hash, scopes, limits, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?) RETURNING key`,
+  insertKey(hash: string, { name, scopes: allowed, limits, expiresMs }: NewKey, nowMs: number): StoredKey {
+    const row = this.#sql
+      .exec<KeyColumns>(
+        `INSERT INTO keys (name, hash, scopes, limits, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?) RETURNING *`,
         name,
         hash,
         JSON.stringify(allowed),
@@ -74,7 +74,11 @@ export class TenantStore {
         expiresMs,
       )
       .one();
-    return key;
+    return toKey(row);
+  }
+
+  deleteKey(key: number): void {
+    this.#sql.exec("DELETE FROM keys WHERE key = ?", key);
   }
 
   /** Writes back what may change of a key. */

@@ -4,7 +4,7 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
-import { hashOf, newApiKey } from "./api-key.ts";
+import { hashOf, keySecretOf, newApiKey, type ServerSecrets } from "./api-key.ts";
 import { Quota, retryAfterMs, tighter } from "./quota.ts";
 import {
   leaseMs,
@@ -28,7 +28,7 @@ const lastUsedEveryMs = 60_000;
 const mostKeys = 1_000;
 const tenantKey = "tenant";
 
-export class Tenant extends DurableObject<object> {
+export class Tenant extends DurableObject<ServerSecrets> {
   /** undefined: there is no such tenant. */
   #tenant: TenantView | undefined;
   #store: TenantStore | undefined;
@@ -39,7 +39,7 @@ export class Tenant extends DurableObject<object> {
   readonly #whole = new Quota();
   readonly #quotas = new Map<number, Quota>();
 
-  constructor(ctx: DurableObjectState, env: object) {
+  constructor(ctx: DurableObjectState, env: ServerSecrets) {
     super(ctx, env);
     this.#tenant = ctx.storage.kv.get<TenantView>(tenantKey);
     if (this.#tenant !== undefined) this.#open();
@@ -74,16 +74,27 @@ export class Tenant extends DurableObject<object> {
     await this.ctx.storage.deleteAll();
   }
 
-  /** A new key, and its secret, which nobody can learn again. */
+  /**
+   * A new key, and its secret, which nobody can learn again. Where there are as many as there may be, the one whose end is
+   * longest ago makes room; what it used stays counted.
+   */
   createKey(key: NewKey): { view: KeyView; secret: string } {
-    const { id } = this.#known();
+    const store = this.#opened();
+    const secret = this.#newSecret();
+    const nowMs = Date.now();
     if (this.#keys.size >= mostKeys) {
-      throw new GriffinError("invalid_argument", `A tenant has at most ${mostKeys} keys, revoked ones included.`);
+      const ended = firstEnded(this.#keys.values(), nowMs);
+      if (ended === undefined) {
+        throw new GriffinError("invalid_argument", `A tenant has at most ${mostKeys} keys that are good.`);
+      }
+      store.deleteKey(ended.key);
+      this.#forgetHashes(ended);
+      this.#keys.delete(ended.key);
+      this.#quotas.delete(ended.key);
     }
-    const secret = newApiKey(id);
-    const number = this.#opened().insertKey(hashOf(secret), key, Date.now());
-    this.#readKeys();
-    return { view: this.key(number), secret };
+    const made = store.insertKey(hashOf(secret), key, nowMs);
+    this.#keep(made);
+    return { view: viewOf(made), secret };
   }
 
   keys(): KeyView[] {
@@ -104,7 +115,7 @@ export class Tenant extends DurableObject<object> {
   rotateKey(key: number, graceMs: number): { view: KeyView; secret: string } {
     const known = this.#keyOf(key);
     if (known.revokedMs !== null) throw new GriffinError("invalid_argument", "The key was revoked.");
-    const secret = newApiKey(this.#known().id);
+    const secret = this.#newSecret();
     const previousUntilMs = Date.now() + graceMs;
     const view = this.#write({ ...known, hash: hashOf(secret), previousHash: known.hash, previousUntilMs });
     return { view, secret };
@@ -209,7 +220,7 @@ export class Tenant extends DurableObject<object> {
 
   #open(): void {
     this.#store = new TenantStore(this.ctx.storage);
-    this.#readKeys();
+    for (const key of this.#store.keys()) this.#keep(key);
     for (const charge of this.#store.charges()) {
       this.#charges.set(charge.charge, { ...charge, heardMs: Date.now() });
       for (const quota of [this.#whole, this.#quotaOf(charge.key)]) {
@@ -218,17 +229,23 @@ export class Tenant extends DurableObject<object> {
     }
   }
 
-  #readKeys(): void {
-    this.#keys.clear();
-    this.#byHash.clear();
-    for (const key of this.#opened().keys()) this.#keep(key);
+  #newSecret(): string {
+    const keySecret = keySecretOf(this.env);
+    if (keySecret === null) throw new GriffinError("invalid_config", "Neither KEY_SECRET nor ADMIN_KEY is set.");
+    return newApiKey(this.#known().id, keySecret);
   }
 
   #keep(key: StoredKey): void {
-    for (const [hash, { key: known }] of this.#byHash) if (known === key.key) this.#byHash.delete(hash);
+    const before = this.#keys.get(key.key);
+    if (before !== undefined) this.#forgetHashes(before);
     this.#keys.set(key.key, key);
     if (key.previousHash !== null) this.#byHash.set(key.previousHash, key);
     this.#byHash.set(key.hash, key);
+  }
+
+  #forgetHashes({ hash, previousHash }: StoredKey): void {
+    this.#byHash.delete(hash);
+    if (previousHash !== null) this.#byHash.delete(previousHash);
   }
 
   #write(key: StoredKey): KeyView {
@@ -259,6 +276,16 @@ export class Tenant extends DurableObject<object> {
     if (this.#store === undefined) throw new GriffinError("not_found", "There is no tenant with this id.");
     return this.#store;
   }
+}
+
+/** Of the keys that are good for nothing any more the one that ended first. */
+function firstEnded(keys: Iterable<StoredKey>, nowMs: number): StoredKey | undefined {
+  let first: { key: StoredKey; endMs: number } | undefined;
+  for (const key of keys) {
+    const endMs = Math.min(key.revokedMs ?? Infinity, key.expiresMs ?? Infinity);
+    if (endMs <= nowMs && endMs < (first?.endMs ?? Infinity)) first = { key, endMs };
+  }
+  return first?.key;
 }
 
 /** A key as its administrators see it: nothing that tells its secret. */

@@ -1,7 +1,9 @@
 // A server that asks for keys, as openai's client meets it.
+import { readdir } from "node:fs/promises";
 import OpenAI, { APIError } from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { administrator, type Admin } from "../serve/administrator.ts";
+import { newApiKey, newTenantId } from "../../src/tenant/api-key.ts";
 import { startServer, type TestServer } from "../server.ts";
 
 let server: TestServer;
@@ -46,6 +48,37 @@ describe("without a good key", () => {
     }
     for (const path of ["/health", "/openapi.json", "/docs/", "/transparency", "/"]) {
       expect((await fetch(`${server.url}${path}`)).status, path).toBe(200);
+    }
+  });
+
+  it("forged ones included, no object wakes up for it: nothing is written", async () => {
+    const { secret } = await newKey();
+    expect((await clientOf(secret).models.list()).data).toHaveLength(1);
+    const files = async () =>
+      (await readdir(server.dataDir, { recursive: true })).filter((name) => !/-(wal|shm)$/.test(name));
+    const before = await files();
+    for (let n = 0; n < 50; n++) {
+      const { status } = await failureOf(clientOf(newApiKey(newTenantId(), `guess ${n}`)).models.list());
+      expect(status).toBe(401);
+    }
+    expect((await files()).sort()).toEqual(before.sort());
+    await newKey();
+    expect((await files()).length).toBeGreaterThan(before.length);
+  });
+
+  it.each([
+    ["with a length", (bytes: number): BodyInit => new Uint8Array(bytes)],
+    ["in chunks", (bytes: number): BodyInit => new Blob([new Uint8Array(bytes)]).stream()],
+  ])("whoever sends a body %s still reads the answer", async (_, bodyOf) => {
+    const send = async (path: string, bytes: number, headers: Record<string, string> = {}) =>
+      (await fetch(server.url + path, { method: "POST", body: bodyOf(bytes), headers, duplex: "half" } as RequestInit))
+        .status;
+    for (const path of ["/v1/responses", "/v1/admin/tenants"]) expect(await send(path, 2 ** 20), path).toBe(401);
+    const { secret } = await newKey({ scopes: ["read"] });
+    const authorization = `Bearer ${secret}`;
+    for (const path of ["/v1/conversations", "/v1/responses"]) {
+      expect(await send(path, 2 ** 20, { authorization }), path).toBe(403);
+      expect(await send(path, 2 ** 23, { authorization }), path).toBe(413);
     }
   });
 
@@ -152,5 +185,29 @@ describe("with a key", () => {
       expect(await failureOf(unknown)).toMatchObject({ status: 404 });
     }
     expect((await client.chat.completions.create({ ...greedy, messages })).choices).toHaveLength(1);
+  });
+});
+
+describe("keys that KEY_SECRET seals", () => {
+  it("outlive a change of the administrators' key, those that ADMIN_KEY sealed go on under it, and end with another", async () => {
+    const first = await startServer({ environment: { ADMIN_KEY: "administrators" } });
+    const { dataDir } = first;
+    const under = async (environment: Record<string, string>, secret: string) => {
+      const other = await startServer({ dataDir, environment });
+      const answer = await fetch(`${other.url}/v1/models`, { headers: { authorization: `Bearer ${secret}` } });
+      await other.kill("SIGKILL");
+      return answer.status;
+    };
+    try {
+      const owner = administrator(first.url, "administrators");
+      const { secret } = await owner.createKey((await owner.createTenant("t")).id, { name: "k" });
+      await first.kill("SIGKILL");
+      expect(await under({ ADMIN_KEY: "others" }, secret)).toBe(401);
+      expect(await under({ ADMIN_KEY: "others", KEY_SECRET: "administrators" }, secret)).toBe(200);
+      expect(await under({ ADMIN_KEY: "administrators", KEY_SECRET: "another" }, secret)).toBe(401);
+      expect(await under({ ACCESS: "keys" }, secret)).toBe(401);
+    } finally {
+      await first.stop();
+    }
   });
 });

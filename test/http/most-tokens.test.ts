@@ -1,8 +1,10 @@
 // What a request may run at most, as told before it is looked at.
 import { Hono } from "hono";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { z } from "zod";
 import type { AppEnv } from "../../src/http/context.ts";
 import { mostTokensOf } from "../../src/http/most-tokens.ts";
+import { readBody } from "../../src/http/read-body.ts";
 
 const app = new Hono<AppEnv>().all("*", async (context) => context.json({ most: await mostTokensOf(context) }));
 
@@ -38,6 +40,30 @@ describe("the most tokens of a request", () => {
       const { most } = (await answer.json()) as { most: number };
       expect(Number.isSafeInteger(most)).toBe(true);
     }
+  });
+
+  it("are told from the body as its route reads it: parsed once, whatever is wrong with it", async () => {
+    const both = new Hono<AppEnv>()
+      .post("*", async (context) => {
+        const most = await mostTokensOf(context);
+        const { value, text } = await readBody(context.req, z.looseObject({}));
+        return context.json({ most, value, text });
+      })
+      .onError((error, context) => context.text(error.message, 400));
+    const post = (body: BodyInit) => both.request("/v1/completions", { method: "POST", body });
+    const parse = vi.spyOn(JSON, "parse");
+    const answer = await post('{"max_tokens": 3, "prompt": "caf\u00e9"}');
+    expect(parse).toHaveBeenCalledTimes(1);
+    parse.mockRestore();
+    const text = '{"max_tokens": 3, "prompt": "caf\u00e9"}';
+    expect(await answer.json()).toEqual({
+      most: text.length + 1 + 3,
+      value: { max_tokens: 3, prompt: "caf\u00e9" },
+      text,
+    });
+    expect(await (await post("{")).text()).toBe("The body is not valid JSON.");
+    expect(await (await post(new Uint8Array([0xff]))).text()).toBe("The body is not UTF-8.");
+    expect(await (await post("")).json()).toEqual({ most: 16, value: {}, text: "" });
   });
 
   it("are none where nothing runs", async () => {

@@ -29,6 +29,17 @@ describe.each(["src/cli/serve/dev.ts", "src/cli/serve/workerd.ts"])("%s", (scrip
     expect({ status, said }).toEqual({ status: 1, said: `Port ${port} is taken; PORT=… chooses another.\n` });
   });
 
+  it.each([
+    ["ADMIN_KEY", "two words"],
+    ["ADMIN_KEY", "from a file\n"],
+    ["KEY_SECRET", "schl\u00fcssel"],
+  ])("says in one line that %s cannot be %j", async (name, value) => {
+    const port = String(10_000 + Math.floor(Math.random() * 20_000));
+    const { status, said } = await ended(script, { PORT: port, DATA_DIR: server.dataDir, [name]: value });
+    const why = `${name} may have neither white space nor letters outside ASCII in it.\n`;
+    expect({ status, said }).toEqual({ status: 1, said: why });
+  });
+
   it.each(["abc", "0", "70000"])("says in one line that %s is no port", async (port) => {
     const { status, said } = await ended(script, { PORT: port });
     expect({ status, said }).toEqual({ status: 1, said: `PORT must be from 1 to 65535, got "${port}".\n` });

@@ -146,6 +146,43 @@ describe("a tenant", () => {
     expect(usage.map(({ requests }) => requests)).toEqual([2]);
   });
 
+  it("has a thousand keys, of which those that ended make room, the first that did first", async () => {
+    const { secret } = await tenant.createKey(key);
+    const charge = await admitted(secret, 10);
+    await tenant.settle(charge, { promptTokens: 3, cachedTokens: 1, completionTokens: 2 });
+    const { secret: second } = await tenant.createKey(key);
+    const { secret: rotated } = await tenant.rotateKey(2, day);
+    await runInDurableObject(tenant as never, (object) => {
+      for (let made = 2; made < 999; made++) (object as Tenant).createKey(key);
+    });
+    const nowMs = Date.now();
+    const expiring = await tenant.createKey({ ...key, expiresMs: nowMs + day });
+    await runInDurableObject(tenant as never, (object) => {
+      expect(() => (object as Tenant).createKey(key)).toThrow(expect.objectContaining({ code: "invalid_argument" }));
+    });
+    vi.setSystemTime(nowMs + 1_000);
+    await tenant.revokeKey(1);
+    vi.setSystemTime(nowMs);
+    await tenant.revokeKey(2);
+    vi.setSystemTime(nowMs + 2_000);
+    const numbers = async () => (await tenant.keys()).map((each: { key: number }) => each.key);
+    expect((await tenant.createKey(key)).view.key).toBe(1_001);
+    expect((await numbers()).slice(0, 3)).toEqual([1, 3, 4]);
+    expect([await statusOf(ask(second)), await statusOf(ask(rotated))]).toEqual(["unknown", "unknown"]);
+    expect((await tenant.createKey(key)).view.key).toBe(1_002);
+    expect((await numbers())[0]).toBe(3);
+    vi.setSystemTime(nowMs + day);
+    expect(await statusOf(ask(expiring.secret))).toBe("expired");
+    const last = await tenant.createKey(key);
+    expect(await statusOf(ask(expiring.secret))).toBe("unknown");
+    expect((await numbers()).slice(-4)).toEqual([999, 1_001, 1_002, 1_003]);
+    await evictDurableObject(tenant as never);
+    expect(await numbers()).toHaveLength(1_000);
+    expect(await statusOf(ask(last.secret))).toBe("admitted");
+    // What a dropped key used is still counted.
+    expect(await tenant.usage("2000-01-01", "2100-01-01")).toMatchObject([{ key: 1, requests: 1, promptTokens: 3 }]);
+  });
+
   it("that was deleted is one that never was", async () => {
     const { secret } = await tenant.createKey(key);
     await tenant.remove();

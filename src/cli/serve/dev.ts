@@ -2,14 +2,14 @@
 // Says where it is in one line, then passes on what the worker logs; what wrangler itself says is shown only when it
 // fails to start.
 import { createInterface } from "node:readline";
-import { freePort, tie } from "./place.ts";
+import { freePort, refuse, tie } from "./place.ts";
 import { accessNote, settingsOf } from "./settings.ts";
 import { startWrangler } from "./wrangler.ts";
 
 const port = await freePort();
 const dataDir = process.env["DATA_DIR"] ?? ".wrangler/state";
 const where = ["--ip", "127.0.0.1", "--port", String(port), "--persist-to", dataDir];
-const settings = settingsOf(process.env);
+const settings = ownSettings();
 const variables = Object.entries(settings).flatMap(([name, value]) => ["--var", `${name}:${value}`]);
 const child = startWrangler("dev", ...where, ...variables, "--show-interactive-dev-session=false");
 
@@ -35,3 +35,11 @@ child.on("close", (status) => {
   if (!isReady) console.error(said);
   process.exitCode = isReady ? 0 : (status ?? 1);
 });
+
+function ownSettings(): Record<string, string> {
+  try {
+    return settingsOf(process.env);
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
+}

@@ -31,6 +31,7 @@ export interface WorkerdOptions {
 /** Starts workerd and resolves with its port when it listens. */
 export async function startWorkerd(options: WorkerdOptions): Promise<{ child: ChildProcess; port: number }> {
   const { port, dataDir, output = "inherit", environment = {}, detached = false } = options;
+  const env = { ...process.env, ...settingsOf({ ...process.env, ...environment }) };
   const storage = path.resolve(root, dataDir);
   const claim = await claimFolder(storage, "workerd");
   const args = [`--socket-addr=http=127.0.0.1:${port}`, `--directory-path=storage=${storage}`, "--control-fd=3"];
@@ -38,7 +39,7 @@ export async function startWorkerd(options: WorkerdOptions): Promise<{ child: Ch
   const child = spawn(path.join(root, "node_modules/.bin/workerd"), ["serve", configFile, ...args], {
     stdio,
     detached,
-    env: { ...process.env, ...settingsOf({ ...process.env, ...environment }) },
+    env,
   });
   await claim.heldBy(child);
   const failed = new Promise<never>((_, reject) => {
