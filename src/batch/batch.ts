@@ -13,7 +13,6 @@ import { expiredLines, malformedLines, writeFile } from "./output.ts";
 import { planOf } from "./plan.ts";
 import { Progress } from "./progress.ts";
 import {
-  mostFileBytes,
   mostStrikes,
   type BatchStatus,
   type BatchView,
@@ -28,10 +27,11 @@ const mostLinesAtOnce = 4;
 const windowMs = 24 * 3_600_000;
 /** A batch that is under way looks so often whether something was lost. */
 const lookEveryMs = 30_000;
-/** The wait after a step that failed; it doubles. */
+/** The wait after a step that failed; it doubles, up to nine minutes. */
 const againMs = 2_000;
-/** A step that failed so often is not tried again. */
-const mostAttempts = 8;
+const mostDoublings = 8;
+/** A step that failed so often, which takes hours, is not tried again: what was answered is lost with it. */
+const mostAttempts = 32;
 
 const ended: ReadonlySet<BatchStatus> = new Set(["completed", "failed", "expired", "cancelled"]);
 
@@ -185,7 +185,7 @@ export class Batch extends DurableObject<BatchEnv> {
     const name = error instanceof Error ? error.name : "unknown";
     console.error(JSON.stringify({ event: "batch_step_failed", object: this.ctx.id.toString(), error_name: name }));
     const { batch } = this.#store;
-    if (batch !== undefined) this.#alarm.ringBy(Date.now() + againMs * 2 ** batch.attempts);
+    if (batch !== undefined) this.#alarm.ringBy(Date.now() + againMs * 2 ** Math.min(batch.attempts, mostDoublings));
   }
 
   /** Counts an attempt at a step before it is made, for the process may die of it; false where there were enough. */
@@ -201,9 +201,8 @@ export class Batch extends DurableObject<BatchEnv> {
     const batch = this.#known();
     if (batch.inputKey !== null) return;
     try {
-      const { key, bytes } = await this.#registry(batch).addBatch(batch.id, batch.inputFile);
+      const { key } = await this.#registry(batch).addBatch(batch.id, batch.inputFile);
       this.#store.batch = { ...this.#known(), inputKey: key };
-      if (bytes > mostFileBytes) this.#fail("file_too_large", `An input file has at most ${mostFileBytes} bytes.`);
     } catch (error) {
       const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
       if (code !== "not_found") throw error;
@@ -242,11 +241,7 @@ export class Batch extends DurableObject<BatchEnv> {
   /** Sends what is neither done nor on its way. */
   async #send(nowMs: number): Promise<void> {
     const { name, expiresMs } = this.#known();
-    const progress = this.#progress;
-    function* unfinished() {
-      for (const stretch of progress.stretches.keys()) if (progress.left(stretch).length > 0) yield stretch;
-    }
-    const stretches = this.#leases.send(unfinished(), nowMs);
+    const stretches = this.#leases.send(this.#progress.unfinished(), nowMs);
     const lookMs = this.#leases.pausedUntilMs(nowMs) || nowMs + lookEveryMs;
     this.#alarm.ringBy(Math.min(lookMs, expiresMs));
     if (stretches.length === 0) return;
@@ -310,6 +305,9 @@ export class Batch extends DurableObject<BatchEnv> {
       this.#store.deleteResults();
     });
     this.#progress = new Progress(0, []);
+    const { createdMs, counts } = this.#known();
+    const fields = { object: this.ctx.id.toString(), batch_status: status, ...counts, ms: Date.now() - createdMs };
+    console.log(JSON.stringify({ event: "batch", ...fields }));
   }
 
   #become(status: BatchStatus, change: Partial<StoredBatch>): void {

@@ -8,6 +8,8 @@ export class Progress {
   readonly #done: Uint8Array;
   #completed = 0;
   #failed = 0;
+  /** All stretches before it are done. */
+  #firstOpen = 0;
 
   constructor(total: number, stretches: readonly Stretch[]) {
     this.stretches = stretches;
@@ -37,5 +39,12 @@ export class Progress {
   left(stretch: number): number[] {
     const { firstLine = 0, lineCount = 0 } = this.stretches[stretch] ?? {};
     return Array.from({ length: lineCount }, (_, i) => firstLine + i).filter((line) => !this.isDone(line));
+  }
+
+  /** Stretches that have lines without a result, in order. */
+  *unfinished(): Generator<number> {
+    const { length } = this.stretches;
+    while (this.#firstOpen < length && this.left(this.#firstOpen).length === 0) this.#firstOpen++;
+    for (let stretch = this.#firstOpen; stretch < length; stretch++) if (this.left(stretch).length > 0) yield stretch;
   }
 }
