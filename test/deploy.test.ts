@@ -93,6 +93,8 @@ describe("a deployment", () => {
       { name: "TENANT_DIRECTORY", class_name: "TenantDirectory" },
       { name: "WEBHOOKS", class_name: "WebhookRegistry" },
       { name: "WEBHOOK_ENDPOINTS", class_name: "WebhookEndpoint" },
+      { name: "BATCHES", class_name: "Batch" },
+      { name: "BATCH_REGISTRIES", class_name: "BatchRegistry" },
     ]);
     const classes = config.migrations.flatMap((migration) => migration.new_sqlite_classes ?? []);
     expect(classes).toEqual([
@@ -102,6 +104,8 @@ describe("a deployment", () => {
       "TenantDirectory",
       "WebhookRegistry",
       "WebhookEndpoint",
+      "Batch",
+      "BatchRegistry",
     ]);
   });
 });

@@ -45,6 +45,11 @@ export function readText(path: string): Promise<string> {
   return attempt(`read ${path}`, () => readFile(path, "utf8"));
 }
 
+/** A whole file. */
+export function readBytes(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  return attempt(`read ${path}`, () => readFile(path));
+}
+
 /** Creates or empties a file. */
 export async function createFile(path: string): Promise<FileWriter> {
   const handle = await attempt(`write ${path}`, () => open(path, "w"));

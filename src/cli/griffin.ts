@@ -14,6 +14,7 @@ import {
   rotateKey,
   updateTenant,
 } from "./administration.ts";
+import { batchResults, batchStatus, submitBatch } from "./batch.ts";
 import { convertFolder } from "./convert.ts";
 import { systemError } from "./files.ts";
 import { inspect } from "./inspect.ts";
@@ -227,6 +228,28 @@ remote(webhooks, "replay", "tell an event anew, or all of a time")
   .addOption(new Option("--status <status>", "only those").choices(["delivered", "failed"]))
   .action(replayWebhook);
 remote(webhooks, "delete", "delete an endpoint and its log").argument("<id>").action(deleteWebhook);
+
+const batch = program
+  .command("batch")
+  .description("many requests from a file, run by a server")
+  .addHelpText("after", withApiKey);
+remote(batch, "submit", "upload a file of requests, one a line, and have them run; print the batch's id")
+  .argument("<file>", '{"custom_id", "method": "POST", "url", "body"} on each line')
+  .addOption(
+    new Option("--endpoint <path>", "where the requests go")
+      .choices(["/v1/chat/completions", "/v1/responses", "/v1/completions"])
+      .default("/v1/chat/completions"),
+  )
+  .option("--watch", "show how far it is until it is over")
+  .action(submitBatch);
+remote(batch, "status", "print how far a batch is")
+  .argument("<batch>")
+  .option("--watch", "show it until the batch is over; fails unless it is completed")
+  .action(batchStatus);
+remote(batch, "results", "write answers and errors, one a line in no order")
+  .argument("<batch>")
+  .option("-o, --out <file>", "write them there instead of to standard output")
+  .action(batchResults);
 
 /** A reader that went away, as `head` does, has what it wanted: that is a normal end. */
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

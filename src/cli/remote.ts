@@ -14,19 +14,31 @@ export interface Page<T> {
 
 /** Asks the server; `key` is the one that it asks for, if it does. Fails with what the server says. */
 export async function callServer<T>(
-  { url }: ServerOptions,
+  options: ServerOptions,
   key: string | undefined,
   method: string,
   path: string,
   body?: object,
 ): Promise<T> {
-  const headers = { "content-type": "application/json", ...(key && { authorization: `Bearer ${key}` }) };
-  const init = { method, headers, ...(body && { body: JSON.stringify(body) }) };
-  const answer = await fetch(`${url.replace(/\/+$/, "")}${path}`, init).catch((cause: unknown) => {
+  const headers = { "content-type": "application/json" };
+  const answer = await send(options, key, path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
+  return (await answer.json()) as T;
+}
+
+/** The server's answer where all is well; fails with what it says otherwise. */
+export async function send(
+  { url }: ServerOptions,
+  key: string | undefined,
+  path: string,
+  init: RequestInit = {},
+): Promise<Response> {
+  const headers = new Headers(init.headers);
+  if (key) headers.set("authorization", `Bearer ${key}`);
+  const answer = await fetch(`${url.replace(/\/+$/, "")}${path}`, { ...init, headers }).catch((cause: unknown) => {
     throw new GriffinError("io_failed", `There is no server at ${url}.`, { cause });
   });
-  const value: { error?: { message?: string } } = await answer.json().catch(() => ({}));
-  if (answer.ok) return value as T;
+  if (answer.ok) return answer;
+  const value = (await answer.json().catch(() => ({}))) as { error?: { message?: string } };
   const said = value.error?.message ?? `It answered with status ${answer.status}.`;
   throw new GriffinError(answer.status === 401 ? "invalid_api_key" : "invalid_argument", `${url}: ${said}`);
 }

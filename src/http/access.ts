@@ -7,6 +7,7 @@ import type { Env } from "../conversation/env.ts";
 import { GriffinError } from "../errors.ts";
 import { adminKeyOf, hashOf, isSameSecret, keySecretOf, tenantOfKey } from "../tenant/api-key.ts";
 import type { Admission, Rate, Rates } from "../tenant/protocol.ts";
+import { callerOf } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
 import { errorResponse, requestError } from "./errors.ts";
 import { mostTokensOf } from "./most-tokens.ts";
@@ -24,6 +25,13 @@ export const rateHeaders = ["limit", "remaining", "reset"].flatMap((what) => [
 /** Answers a request that has no key of this server. */
 export const checkKey: MiddlewareHandler<AppEnv> = async (context, next) => {
   if (needsNoKey(context)) return next();
+  // Our own request for somebody: of a batch whose server was open when it was made, there is no key.
+  const caller = callerOf(context.env);
+  if (caller !== null) {
+    if (caller.key === null) return refused(context, invalidKey());
+    context.set("apiKey", { tenant: caller.tenant, key: caller.key });
+    return next();
+  }
   const key = bearerOf(context);
   const keySecret = keySecretOf(context.env);
   const tenant = key === null || keySecret === null ? null : tenantOfKey(key, keySecret);
@@ -38,14 +46,15 @@ export const access: MiddlewareHandler<AppEnv> = async (context, next) => {
   const { env, req } = context;
   const { apiKey } = context.var;
   if (apiKey === null) return refused(context, invalidKey());
-  const { tenant, hash } = apiKey;
+  const { tenant, ...asker } = apiKey;
   const stub = env.TENANTS.get(env.TENANTS.idFromName(tenant));
   const scope = req.method === "GET" || req.method === "HEAD" ? "read" : "write";
   const mostTokens = await mostTokensOf(context);
-  const admission = await stub.admit({ hash, scope, mostTokens });
+  const admission = await stub.admit({ ...asker, scope, mostTokens });
   if (admission.status !== "admitted") return refusal(context, admission);
 
   context.set("tenant", tenant);
+  context.set("key", admission.key);
   context.var.log.add({ tenant, key: admission.key });
   const charge = admission.charge === null ? null : { tenant, charge: admission.charge, tokens: mostTokens ?? 0 };
   context.set("charge", charge);

@@ -8,12 +8,14 @@ import type { Env } from "../conversation/env.ts";
 import { GriffinError } from "../errors.ts";
 import { access, adminAccess, checkKey, isOpen, rateHeaders } from "./access.ts";
 import { admin } from "./admin.ts";
+import { batches } from "./batches.ts";
 import { chatCompletions } from "./chat-completions.ts";
 import { completions } from "./completions.ts";
 import type { AppEnv } from "./context.ts";
 import { conversationEvents } from "./conversation-events.ts";
 import { conversations } from "./conversations.ts";
 import { errorResponse, loggableError, requestError } from "./errors.ts";
+import { files, isUpload } from "./files.ts";
 import { health } from "./health.ts";
 import { inputTokens } from "./input-tokens.ts";
 import { countRequest, metrics } from "./metrics.ts";
@@ -51,6 +53,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     context.set("log", requestLog);
     context.set("apiKey", null);
     context.set("tenant", "");
+    context.set("key", null);
     context.set("charge", null);
     context.set("modelIds", () => modelIds(context.env));
     await next();
@@ -80,7 +83,10 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
       return errorResponse(new GriffinError("body_too_large", `A body may have at most ${bodyLimitBytes} bytes.`));
     },
   });
-  app.use("/v1/*", (context, next) => (isStateFile(context.req) ? next() : limitBody(context, next)));
+  // Files have limits of their own.
+  app.use("/v1/*", (context, next) =>
+    isStateFile(context.req) || isUpload(context.req) ? next() : limitBody(context, next),
+  );
 
   app.use("/v1/*", access);
 
@@ -96,6 +102,8 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     tokens,
     models,
     webhookEndpoints,
+    files,
+    batches,
     admin,
   ];
   for (const routes of [...api, health, metrics, openApi, transparency]) app.route("/", routes);

@@ -59,6 +59,19 @@ export function turnOfCall(text: string): Id | null {
   return object === undefined ? null : { object, number: Number(number) };
 }
 
+/** Files and batches → the word their ids begin with, as OpenAI's do. */
+const jobPrefixes = { file: "file-", batch: "batch_" } as const;
+const jobShape = /^(file-|batch_)([a-z2-7]{32})$/;
+
+export const formatJobId = (kind: keyof typeof jobPrefixes, object: string): string => jobPrefixes[kind] + object;
+
+/** The object's name in the id of a file or a batch; fails with `not_found`. */
+export function parseJobId(kind: keyof typeof jobPrefixes, text: string): string {
+  const [, prefix, object] = jobShape.exec(text) ?? [];
+  if (prefix !== jobPrefixes[kind] || object === undefined) throw noSuch(kind);
+  return object;
+}
+
 /** The one answer to ids that are malformed, unknown or deleted. */
-export const noSuch = (kind: IdKind | "item"): GriffinError =>
+export const noSuch = (kind: IdKind | "item" | keyof typeof jobPrefixes): GriffinError =>
   new GriffinError("not_found", `There is no ${kind} with this id.`);

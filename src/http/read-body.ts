@@ -98,7 +98,7 @@ export async function readBytes({ raw }: HonoRequest, limitBytes: number): Promi
   return whole;
 }
 
-const left = (cause: unknown) =>
+export const left = (cause: unknown) =>
   new GriffinError("cancelled", "The client left before its request was here.", { cause });
 
 async function bytesOf(request: HonoRequest): Promise<ArrayBuffer> {

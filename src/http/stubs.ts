@@ -40,6 +40,21 @@ export const workStub = ({ env: { CONVERSATIONS }, var: { tenant } }: Asked) =>
 export const namedRequestStub = ({ env: { NAMED_REQUESTS }, var: { tenant } }: Asked, name: string) =>
   NAMED_REQUESTS.get(NAMED_REQUESTS.idFromName(nameOf("named", tenant, name)));
 
+/** The object of a batch, and its name. */
+export function batchStub({ env: { BATCHES }, var: { tenant } }: Asked, object: string) {
+  const name = nameOf("batch", tenant, object);
+  return { name, stub: BATCHES.get(BATCHES.idFromName(name)) };
+}
+
+/** The object that knows a tenant's files and batches, and its name. */
+export function batchRegistryStub({ env: { BATCH_REGISTRIES }, var: { tenant } }: Asked) {
+  const name = nameOf("batches", tenant, "all");
+  return { name, stub: BATCH_REGISTRIES.get(BATCH_REGISTRIES.idFromName(name)) };
+}
+
+/** Where a tenant's files are in the bucket. No tenant is called "open". */
+export const fileFolder = ({ var: { tenant } }: Pick<Asked, "var">): string => `${tenant || "open"}/`;
+
 /** Tenants and objects have no slash in their names. */
 const nameOf = (kind: string, tenant: string, object: string) =>
   tenant === "" ? `${kind}/${object}` : `${kind}/${tenant}/${object}`;

@@ -72,6 +72,20 @@ export const transparency = new Hono<AppEnv>().get("/transparency", async (conte
                 began with them
               </td>
             </tr>
+            ${
+              context.env.FILES === undefined
+                ? ""
+                : html`<tr>
+                    <td>
+                      Files: the requests of batches, and what they were answered; of a batch itself, when it ran and
+                      how many lines it had
+                    </td>
+                    <td>
+                      ${Number.isFinite(days) ? `${days} days, or until you delete them` : "until you delete them"}; a
+                      file may be uploaded to be kept for less
+                    </td>
+                  </tr>`
+            }
             <tr>
               <td>Raw completions, counted tokens, and responses with <code>store: false</code></td>
               <td>not at all</td>

@@ -45,13 +45,14 @@ export interface NewKey {
   expiresMs: number | null;
 }
 
-export interface Ask {
-  /** The key's hash. */
-  hash: string;
+/** Who asks: the hash of a key's secret, or the number of a key, for work that a request with that key has left. */
+export type Asker = { hash: string } | { key: number };
+
+export type Ask = Asker & {
   scope: Scope;
   /** The most tokens that it may run through the model; null where it runs none. */
   mostTokens: number | null;
-}
+};
 
 /** How much of a limit there is, and was; as the headers tell it. */
 export interface Rate {

@@ -134,11 +134,11 @@ export class Tenant extends DurableObject<ServerSecrets> {
   }
 
   /** Lets a request in, or says why not. */
-  admit({ hash, scope, mostTokens }: Ask): Admission {
+  admit({ scope, mostTokens, ...asker }: Ask): Admission {
     const nowMs = Date.now();
-    const key = this.#byHash.get(hash);
+    const key = "key" in asker ? this.#keys.get(asker.key) : this.#byHash.get(asker.hash);
     if (this.#tenant === undefined || key === undefined || key.revokedMs !== null) return { status: "unknown" };
-    const isPrevious = key.hash !== hash;
+    const isPrevious = "hash" in asker && key.hash !== asker.hash;
     const untilMs = Math.min(key.expiresMs ?? Infinity, isPrevious ? (key.previousUntilMs ?? 0) : Infinity);
     if (untilMs <= nowMs) return { status: "expired" };
     if (!key.scopes.includes(scope)) return { status: "out_of_scope" };

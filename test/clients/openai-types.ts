@@ -1,5 +1,5 @@
 // What openai's client promises its users to find in answers: the types that openai-shapes.ts makes schemas of.
-import type { ChatCompletion, ChatCompletionChunk, Completion, Model } from "openai/resources";
+import type { Batch, ChatCompletion, ChatCompletionChunk, Completion, FileObject, Model } from "openai/resources";
 import type { Conversation, ConversationDeletedResource, ConversationItemList } from "openai/resources/conversations";
 import type { ResponseItemList } from "openai/resources/responses/input-items";
 import type { Response, ResponseStreamEvent } from "openai/resources/responses/responses";
@@ -17,6 +17,8 @@ export interface Answers {
   chatCompletionChunk: ChatCompletionChunk;
   completion: Completion;
   model: Model;
+  file: FileObject;
+  batch: Batch;
   response: Response;
   responseEvent: ResponseStreamEvent;
   inputItems: ResponseItemList;

@@ -1,9 +1,9 @@
 declare module "cloudflare:test" {
   import type { DurableObjectNamespace, DurableObjectState, DurableObjectStub } from "@cloudflare/workers-types";
 
-  import type { Env } from "../../src/conversation/env.ts";
-
-  export const env: Env & { BARE: DurableObjectNamespace };
+  // An ambient module may import nothing by a relative name: such a type would silently be any.
+  // oxlint-disable-next-line typescript/consistent-type-imports
+  export const env: import("../../src/batch/env.ts").BatchEnv & { BARE: DurableObjectNamespace };
   export function runInDurableObject<R>(
     stub: DurableObjectStub,
     run: (instance: object, state: DurableObjectState) => R | Promise<R>,
@@ -11,4 +11,10 @@ declare module "cloudflare:test" {
   export function abortAllDurableObjects(): Promise<void>;
   export function runDurableObjectAlarm(stub: DurableObjectStub): Promise<boolean>;
   export function evictDurableObject(stub: DurableObjectStub): Promise<void>;
+}
+
+declare module "cloudflare:workers" {
+  export abstract class WorkerEntrypoint {
+    abstract fetch(request: Request): Promise<Response>;
+  }
 }

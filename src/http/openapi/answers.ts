@@ -377,6 +377,71 @@ const signingFields = z.object({
 });
 export const signingSecret = named("WebhookSigningSecret", signingFields);
 export const newSigningSecret = named("NewWebhookSigningSecret", signingFields.extend(shownOnce));
+export const file = named(
+  "File",
+  z.object({
+    id: z.string(),
+    object: z.literal("file"),
+    bytes: count,
+    created_at: seconds,
+    expires_at: seconds.optional().describe("When it is deleted by itself; absent for never"),
+    filename: z.string(),
+    purpose: z.enum(["batch", "batch_output"]),
+    status: z.literal("processed"),
+  }),
+);
+export const files = listOf(file);
+export const deletedFile = z.object({ id: z.string(), object: z.literal("file"), deleted: z.literal(true) });
+
+const time = seconds.optional();
+export const batch = named(
+  "Batch",
+  z.object({
+    id: z.string(),
+    object: z.literal("batch"),
+    endpoint: z.string(),
+    errors: z
+      .object({
+        object: z.literal("list"),
+        data: z.array(
+          z.object({
+            code: z.string(),
+            message: z.string(),
+            param: z.string().nullable(),
+            line: z.int().min(1).nullable(),
+          }),
+        ),
+      })
+      .optional()
+      .describe("Why the file as a whole could not be run"),
+    input_file_id: z.string(),
+    completion_window: z.literal("24h"),
+    status: z.enum([
+      "validating",
+      "in_progress",
+      "finalizing",
+      "completed",
+      "failed",
+      "expired",
+      "cancelling",
+      "cancelled",
+    ]),
+    output_file_id: z.string().optional().describe("Answers, a line each, in no order: `custom_id` says to what"),
+    error_file_id: z.string().optional().describe("Lines that were malformed, refused, or could not be answered"),
+    created_at: seconds,
+    in_progress_at: time,
+    expires_at: seconds,
+    finalizing_at: time,
+    completed_at: time,
+    failed_at: time,
+    expired_at: time,
+    cancelling_at: time,
+    cancelled_at: time,
+    request_counts: z.object({ total: count, completed: count, failed: count }),
+    metadata,
+  }),
+);
+export const batches = listOf(batch);
 
 export const health = z.object({ status: z.literal("ok") });
 

@@ -56,6 +56,7 @@ function described(operation: Operation, schemas: Json): Json {
     headers = {},
     body,
     file,
+    form,
     answer,
     streams,
     status = 200,
@@ -84,6 +85,9 @@ function described(operation: Operation, schemas: Json): Json {
     }),
     ...(file !== undefined && {
       requestBody: { required: true, content: { [file]: { schema: { type: "string", format: "binary" } } } },
+    }),
+    ...(form !== undefined && {
+      requestBody: { required: true, content: { "multipart/form-data": { schema: formSchema(form, schemas) } } },
     }),
     responses: {
       [status]: {
@@ -116,6 +120,21 @@ function queryParameters(query: z.ZodType | undefined, schemas: Json): Json[] {
     required: required.includes(name),
     schema,
   }));
+}
+
+/** A form with these fields, those of objects as `a[b]`, and a file. */
+function formSchema(form: z.ZodObject, schemas: Json): Json {
+  const { properties = {}, required = [] } = jsonSchema(form, "input", schemas) as {
+    properties?: Record<string, Json>;
+    required?: string[];
+  };
+  const fields = Object.entries(properties).flatMap(([name, schema]) =>
+    Object.entries((schema["properties"] as Json | undefined) ?? { "": schema }).map(
+      ([inner, each]) => [inner === "" ? name : `${name}[${inner}]`, each] as const,
+    ),
+  );
+  const file = { type: "string", format: "binary" };
+  return { type: "object", required: ["file", ...required], properties: { file, ...Object.fromEntries(fields) } };
 }
 
 /** A schema as JSON Schema; the named ones in it go to `schemas`. */

@@ -18,6 +18,8 @@ export interface Operation {
   body?: z.ZodType;
   /** The media type of a body that is a file. */
   file?: string;
+  /** The schema that the route checks the fields of a form with; beside them it has a file, `file`. */
+  form?: z.ZodObject;
   /** The answer when all is well: a schema of JSON, or a media type whose content has no schema. */
   answer: z.ZodType | string;
   /** It may also answer with server-sent events, and when. */

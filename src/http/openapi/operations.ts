@@ -8,10 +8,12 @@ import {
   updateTenantRequest,
   usageQuery,
 } from "../admin.ts";
+import { batchRequest, batchesQuery } from "../batches.ts";
 import { chatRequest } from "../chat-completions.ts";
 import { completionRequest } from "../completions.ts";
 import { eventsQuery } from "../conversation-events.ts";
 import { createRequest, forkRequest, updateRequest } from "../conversations.ts";
+import { filesQuery, uploadForm } from "../files.ts";
 import { appendRequest, listQuery } from "../items.ts";
 import { responseRequest, retrieveQuery } from "../responses.ts";
 import { importQuery } from "../states.ts";
@@ -347,6 +349,68 @@ export const operations: readonly Operation[] = [
     summary: "Make that secret, or a new one",
     body: rotateSecretRequest,
     answer: answers.newSigningSecret,
+  },
+  {
+    method: "post",
+    path: "/v1/files",
+    tag: "Files",
+    summary: "Upload the input of a batch",
+    description:
+      'JSON Lines, at most 200 MiB and 50 000 lines: `{custom_id, method: "POST", url, body}`. It is deleted by itself when the server\'s days of retention are over, or after `expires_after`.',
+    form: uploadForm,
+    answer: answers.file,
+  },
+  {
+    method: "get",
+    path: "/v1/files",
+    tag: "Files",
+    summary: "List files",
+    query: filesQuery,
+    answer: answers.files,
+  },
+  { method: "get", path: "/v1/files/{id}", tag: "Files", summary: "Get a file's metadata", answer: answers.file },
+  {
+    method: "get",
+    path: "/v1/files/{id}/content",
+    tag: "Files",
+    summary: "Get what a file contains",
+    answer: "application/octet-stream",
+  },
+  {
+    method: "delete",
+    path: "/v1/files/{id}",
+    tag: "Files",
+    summary: "Delete a file",
+    description: "Refused while a batch reads it.",
+    answer: answers.deletedFile,
+  },
+  {
+    method: "post",
+    path: "/v1/batches",
+    tag: "Batches",
+    summary: "Run the requests of a file",
+    description:
+      "Within a day, as the limits of the key allow. Each line goes the way of a request with the key that made the batch; a malformed one is one line of the error file. Every `custom_id` has exactly one result.",
+    headers: idempotencyKey,
+    body: batchRequest,
+    answer: answers.batch,
+  },
+  {
+    method: "get",
+    path: "/v1/batches",
+    tag: "Batches",
+    summary: "List batches, the newest first",
+    query: batchesQuery,
+    answer: answers.batches,
+  },
+  { method: "get", path: "/v1/batches/{id}", tag: "Batches", summary: "Get a batch", answer: answers.batch },
+  {
+    method: "post",
+    path: "/v1/batches/{id}/cancel",
+    tag: "Batches",
+    summary: "Begin no more lines of a batch",
+    description: "Lines that run end; what was answered is in the output file.",
+    answer: answers.batch,
   },
   { method: "get", path: "/health", tag: "Server", summary: "Whether the server answers", answer: answers.health },
   {
