@@ -7,6 +7,7 @@
 //   process which died with it leaves. So 8 lines are 2 rows, and 50 000 lines 12 500.
 import type { DurableObjectStorage } from "@cloudflare/workers-types";
 import { Database, valueLimitBytes } from "../conversation/database.ts";
+import type { Notice } from "../outbox/protocol.ts";
 import { packStretches, unpackStretches, type Stretch } from "./plan.ts";
 import type { BatchView, LineResult, NewBatch, ResultKind } from "./protocol.ts";
 
@@ -26,6 +27,8 @@ export interface StoredBatch extends Omit<BatchView, "outputFile" | "errorFile">
   endsAs: "completed" | "expired" | "cancelled";
   /** Of the step that it is in. */
   attempts: number;
+  /** What is still to be told of its end. */
+  notice: Notice | null;
   /** Whether the registry knows that it is over. */
   isReleased: boolean;
 }

@@ -6,6 +6,8 @@ import type { DurableObjectState } from "@cloudflare/workers-types";
 import { Alarm } from "../conversation/alarm.ts";
 import { retentionMs } from "../conversation/retention.ts";
 import { GriffinError } from "../errors.ts";
+import { endEvent } from "../outbox/events.ts";
+import { handOver } from "../outbox/hand-over.ts";
 import { BatchStore, type StoredBatch } from "./batch-store.ts";
 import type { BatchEnv, FileBucket } from "./env.ts";
 import { Leases } from "./leases.ts";
@@ -53,7 +55,7 @@ export class Batch extends DurableObject<BatchEnv> {
       const { batch } = this.#store;
       if (batch === undefined) return;
       if (batch.counts.total > 0 && !ended.has(batch.status)) this.#readProgress();
-      if (!batch.isReleased) this.#alarm.ringBy(Date.now());
+      if (!batch.isReleased || batch.notice !== null) this.#alarm.ringBy(Date.now());
     });
   }
 
@@ -72,6 +74,7 @@ export class Batch extends DurableObject<BatchEnv> {
       inputKey: null,
       endsAs: "completed",
       attempts: 0,
+      notice: null,
       isReleased: false,
     });
     this.#alarm.ringBy(createdMs);
@@ -276,12 +279,16 @@ export class Batch extends DurableObject<BatchEnv> {
     }
   }
 
-  /** The batch is over: its input is free to go, and so is it when it was kept long enough. */
+  /** The batch is over: its input is free to go, its end is told, and it goes when it was kept long enough. */
   async #leave(nowMs: number): Promise<void> {
     const batch = this.#known();
     if (!batch.isReleased) {
       await this.#registry(batch).endBatch(batch.id);
       this.#store.batch = { ...this.#known(), isReleased: true, attempts: 0 };
+    }
+    if (batch.notice !== null) {
+      await handOver(batch.notice, this.env);
+      this.#store.batch = { ...this.#known(), notice: null };
     }
     const goesMs = Math.max(...Object.values(batch.times)) + retentionMs(this.env);
     if (goesMs > nowMs) return void (Number.isFinite(goesMs) && this.#alarm.ringBy(goesMs));
@@ -300,8 +307,10 @@ export class Batch extends DurableObject<BatchEnv> {
    * all; the results, which are in its files now, go.
    */
   #end(status: "completed" | "failed" | "expired" | "cancelled", change: Partial<StoredBatch>): void {
+    const { id, notify } = this.#known();
+    const notice = { ...notify, event: endEvent(`batch.${status}`, id, Date.now()) };
     this.#store.transaction(() => {
-      this.#become(status, change);
+      this.#become(status, { ...change, notice });
       this.#store.deleteResults();
     });
     this.#progress = new Progress(0, []);

@@ -67,6 +67,8 @@ export interface NewBatch {
   metadata: Record<string, string>;
   /** Of the files it writes; null: they are kept as long as any. */
   outputExpiresAfterS: number | null;
+  /** Who is told of its end: the endpoints of a registry that want to know, and an address of its own. */
+  notify: { registry: string; url: string | null };
 }
 
 export interface Counts {

@@ -29,16 +29,19 @@ export class RunningCharge {
   #renewal: ReturnType<typeof setInterval> | undefined;
   #settled: Promise<boolean> | undefined;
 
-  constructor(charge: Charge | null, env: Tenants) {
+  /** `isOld`: it was begun by a process that died. */
+  constructor(charge: Charge | null, env: Tenants, isOld = false) {
     this.#charge = charge;
     this.#env = env;
     if (charge === null) return;
-    // A place that was lost in the meantime is lost: the work ends all the same.
-    const renew = () =>
-      void tenantOf(charge, env)
+    const renew = async () => {
+      // Where the tenant is not reached, the work goes on all the same.
+      await tenantOf(charge, env)
         .renew(charge.charge)
         .catch(() => undefined);
-    this.#renewal = setInterval(renew, renewEveryMs);
+    };
+    if (isOld) void renew();
+    this.#renewal = setInterval(() => void renew(), renewEveryMs);
   }
 
   /**

@@ -72,7 +72,8 @@ export async function beginCompletion(request: CompletionRequest, env: Env, obje
     queue.end();
     // Whoever goes away in the middle has had what came until then.
     const isCharged = usage.computedTokens + usage.completionTokens > 0;
-    void charge.settle(isCharged ? { ...usage, cachedTokens: 0 } : null);
+    const promptTokens = event.type === "done" ? promptCount : Math.min(promptCount, usage.computedTokens);
+    void charge.settle(isCharged ? { ...usage, promptTokens, cachedTokens: 0 } : null);
     console.log(completionLine(object, work, event, Date.now() - startMs));
   };
   const done = completeAll(work).then(
@@ -179,9 +180,9 @@ async function scorePrompt(
       const rowOf = (row: number) => logits.subarray(row * vocabSize, (row + 1) * vocabSize);
       tell(stretch.map((token, row) => [token, reportToken(rowOf(row), token, top)] as const));
       told += stretch.length;
+      usage.computedTokens += stretch.length;
     }
     state = next.value;
-    usage.computedTokens += state.position;
   }
   const text = placing.end();
   if (text !== "") add({ type: "piece", choices, text, tokens: [] });

@@ -379,17 +379,15 @@ export class Conversation extends DurableObject<Env> {
     return this.ctx.storage.kv.get<number>(prefixesSinceKey) !== undefined;
   }
 
-  /** Lets a stored turn run in the background. */
-  #run(turn: number, endsWithClient: boolean): void {
+  /** Lets a stored turn run in the background. `isOld`: a process that died had begun it. */
+  #run(turn: number, endsWithClient: boolean, isOld = false): void {
     const store = this.#known();
     const live = new LiveTurn(turn, endsWithClient);
     live.add(startedEvent(turnRow(store, turn)));
     this.#live.set(turn, live);
     const { options } = turnRow(store, turn);
-    const charge = new RunningCharge(options.chargedTo, this.env);
-    const settled = async (usage: TurnUsage | null) => {
-      if (await charge.settle(usage)) this.#store?.settled(turn);
-    };
+    const charge = new RunningCharge(options.chargedTo, this.env, isOld);
+    const settled = async (usage: TurnUsage | null) => this.#settled(turn, await charge.settle(usage));
     const host: TurnHost = {
       store,
       env: this.env,
@@ -406,10 +404,10 @@ export class Conversation extends DurableObject<Env> {
     this.#alarm.ringBy(Date.now() + recoverAfterMs);
     this.ctx.waitUntil(this.#askWhoWants(turn, options));
     this.ctx.waitUntil(
-      runTurn(host, live).finally(() => {
+      runTurn(host, live).finally(async () => {
         this.#live.delete(turn);
-        this.ctx.waitUntil(settled(null));
-        return options.store ? undefined : this.#forgetTurn(turn);
+        await settled(null);
+        if (!options.store) await this.#forgetTurn(turn);
       }),
     );
   }
@@ -432,8 +430,8 @@ export class Conversation extends DurableObject<Env> {
 
   /** Leaves nothing of a turn that was not to be kept. */
   #forgetTurn(turn: number): Promise<void> | undefined {
-    if (this.#store?.turn(turn)?.options.store !== false) return undefined;
-    this.#store.removeTurn(turn);
+    if (orDamaged(() => this.#store?.turn(turn))?.options.store !== false) return undefined;
+    this.#store?.removeTurn(turn);
     return this.#isEmpty() ? this.#forget() : undefined;
   }
 
@@ -483,7 +481,7 @@ export class Conversation extends DurableObject<Env> {
           continue;
         }
         // Whoever asked for it may come back for it, so it no longer ends with its client.
-        this.#run(turn, false);
+        this.#run(turn, false, true);
       } catch {
         const message = "What this response was asked is damaged in storage.";
         this.#known().fail(turn, { code: "data_damaged", message }, Date.now());
@@ -499,7 +497,14 @@ export class Conversation extends DurableObject<Env> {
   async #settleAgain(turn: number): Promise<void> {
     const row = orDamaged(() => this.#store?.turn(turn));
     // Of what is damaged nobody can tell: its place lapses.
-    if (!row || (await settle(row.options.chargedTo, row.usage, this.env))) this.#store?.settled(turn);
+    this.#settled(turn, !row || (await settle(row.options.chargedTo, row.usage, this.env)));
+    await this.#forgetTurn(turn);
+  }
+
+  /** The tenant knows what a turn cost, or is to be told again. */
+  #settled(turn: number, isSettled: boolean): void {
+    if (isSettled) this.#store?.settled(turn);
+    else if (this.#store !== undefined) this.#alarm.ringBy(Date.now() + recoverAfterMs);
   }
 
   /** Ends a turn after the step that runs, if it runs. Throws `not_found`. */

@@ -11,6 +11,8 @@ export class LiveTurn {
   readonly done: Promise<void>;
   /** What the attempt that runs has used so far; null before its first token. */
   usage: TurnUsage | null = null;
+  /** Of the prompt, what was read for this turn and is kept for others to share. An attempt after that finds it there. */
+  sharedTokens = 0;
   readonly #events: TurnEvent[] = [];
   readonly #endsWithClient: boolean;
   #tokens = 0;

@@ -9,7 +9,7 @@ import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import type { LiveTurn } from "./live-turn.ts";
 import { moderationOf, outputGate } from "./moderation.ts";
-import type { TurnEvent, TurnOptions, TurnStatus, TurnView } from "./protocol.ts";
+import type { TurnEvent, TurnOptions, TurnStatus, TurnUsage, TurnView } from "./protocol.ts";
 import { identityOf, recall, recentTokens, type Past } from "./recall.ts";
 import { sharedStart, type Start } from "./shared-start.ts";
 import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
@@ -121,14 +121,17 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   await host.charge.cover(past.tokens.length + prompt.length + row.options.maxTokens);
   const log = openLog(host, row, engine);
   const start = isCold(past) ? await sharedStart(messages, prompt, engine, row.options, host.env) : null;
+  if (start?.isNew) live.sharedTokens = start.state.position;
+  const isShared = start !== null && live.sharedTokens === 0;
   const turn =
     start === null
       ? turnOf(row, store, engine, [...past.tokens, ...prompt], past)
       : turnFrom(row, engine, prompt, start);
 
   const known = start?.state ?? past.state;
-  const cachedTokens = start?.isNew ? 0 : (known?.position ?? 0);
-  const newTokens = start?.isNew ? start.state.position : 0;
+  const newTokens = start === null ? 0 : live.sharedTokens;
+  const cachedTokens = (known?.position ?? 0) - newTokens;
+  if (newTokens > 0) live.usage = read(newTokens);
   const promptTokens = cachedTokens + newTokens + turn.tokens.length;
   const reply: number[] = [];
   const logProbabilities: TokenLogProbabilities[] = [];
@@ -148,14 +151,14 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   await gate.end(result.text);
   if (result.finishReason === "cancelled" && reply.length === 0) {
     const computedTokens = newTokens + result.computedTokens;
-    live.usage = { promptTokens: cachedTokens + computedTokens, cachedTokens, completionTokens: 0, computedTokens };
+    live.usage = { ...read(computedTokens), promptTokens: cachedTokens + computedTokens, cachedTokens };
     throw new GriffinError("cancelled", "The turn was cancelled before its first token.");
   }
   const outcome = {
     status: statusOf[result.finishReason],
     text: text + result.text,
     finishReason: result.finishReason,
-    state: start !== null && !start.isNew ? ("shared" as const) : past.origin,
+    state: isShared ? ("shared" as const) : past.origin,
     usage: {
       promptTokens,
       cachedTokens,
@@ -172,6 +175,14 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   store.commit(row.turn, outcome, snapshot, host.keepsPrefixes ? row.messages : null);
   return result.text;
 }
+
+/** What it costs to have read so many tokens. */
+const read = (tokens: number): TurnUsage => ({
+  promptTokens: tokens,
+  cachedTokens: 0,
+  completionTokens: 0,
+  computedTokens: tokens,
+});
 
 /** Hands on each token. Whatever happens, the engine gets its slot back. */
 export async function readAll(

@@ -154,7 +154,8 @@ export function addTurn(db: Database, added: NewTurn): number {
     repeatKey,
     Number(endsWithClient),
     JSON.stringify(given.options),
-    Number(kind === "reply" && given.options.chargedTo !== null),
+    // What is not to be kept is to be forgotten as well.
+    Number(kind === "reply" && (given.options.chargedTo !== null || !given.options.store)),
     JSON.stringify(given.metadata),
     keepValue(db, turn, "messages", toJson(given.messages)),
   );
@@ -228,7 +229,7 @@ export function findUnfinished(db: Database): number[] {
   return db.read<{ turn: number }>(query).map(({ turn }) => turn);
 }
 
-/** Turns that ended, and of which the tenant may not know what they cost. */
+/** Turns that ended, and of which the tenant may not know what they cost, or that were not to be kept. */
 export function findUnsettled(db: Database): number[] {
   const query = "SELECT turn FROM turns WHERE unsettled AND status <> 'in_progress' ORDER BY turn";
   return db.read<{ turn: number }>(query).map(({ turn }) => turn);

@@ -9,7 +9,7 @@ import { adminKeyOf, hashOf, isSameSecret, keySecretOf, tenantOfKey } from "../t
 import type { Admission, Rate, Rates } from "../tenant/protocol.ts";
 import { callerOf } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
-import { errorResponse, requestError } from "./errors.ts";
+import { errorResponse, requestError, retryHeaders } from "./errors.ts";
 import { mostTokensOf } from "./most-tokens.ts";
 import { bodyLimitBytes, discardBody } from "./read-body.ts";
 
@@ -106,11 +106,7 @@ function refusal(context: Context<AppEnv>, admission: Exclude<Admission, { statu
   const { what, retryAfterMs } = admission;
   const message =
     what === "concurrency" ? "Too many replies are in the making." : `The limit of ${what} per minute is reached.`;
-  return answer(requestError("rate_limited", message, null, "rate_limit_exceeded"), {
-    ...headers,
-    "retry-after": String(Math.ceil(retryAfterMs / 1000)),
-    "retry-after-ms": String(retryAfterMs),
-  });
+  return answer(new GriffinError("rate_limited", message), { ...headers, ...retryHeaders(retryAfterMs) });
 }
 
 const invalidKey = () =>

@@ -3,6 +3,7 @@ import { Hono, type Context } from "hono";
 import { z } from "zod";
 import { endpoints, type BatchView } from "../batch/protocol.ts";
 import { GriffinError } from "../errors.ts";
+import { registryName } from "../outbox/env.ts";
 import type { AppEnv } from "./context.ts";
 import { codeOf, requestError } from "./errors.ts";
 import { bucketOf, expiryAfter } from "./files.ts";
@@ -13,6 +14,7 @@ import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
 import { batchRegistryStub, batchStub, fileFolder, found } from "./stubs.ts";
 import { metadata } from "./turn-fields.ts";
+import { checkAddress, checkSigning } from "./webhook-endpoints.ts";
 
 export const batchRequest = z.object({
   input_file_id: z.string(),
@@ -20,6 +22,7 @@ export const batchRequest = z.object({
   completion_window: z.literal("24h"),
   metadata,
   output_expires_after: expiryAfter.nullish(),
+  webhook_url: z.string().nullish().describe("Where to tell of its end, beside the endpoints that want to know"),
 });
 export const batchesQuery = z.object({ after: z.string().optional(), limit: wholeNumber(1, 100).default(20) });
 
@@ -31,6 +34,11 @@ export const batches = new Hono<AppEnv>()
       throw new GriffinError("unsupported", "This server runs no batches: BATCH_QUEUE, of Queues, is not bound.");
     }
     parseFileId(value.input_file_id);
+    const { webhook_url: url = null } = value;
+    if (url !== null) {
+      checkAddress(context, url, "webhook_url");
+      await checkSigning(context, "webhook_url");
+    }
     const { newObject: object } = await repeatOf(context, text, true);
     const { stub, name } = batchStub(context, object);
     const { key, tenant } = context.var;
@@ -48,6 +56,7 @@ export const batches = new Hono<AppEnv>()
         endpoint: value.endpoint,
         metadata: value.metadata ?? {},
         outputExpiresAfterS: value.output_expires_after?.seconds ?? null,
+        notify: { registry: registryName(tenant), url },
       }),
       unknownInput,
     );

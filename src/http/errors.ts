@@ -1,6 +1,7 @@
 // Errors on the wire: {"error": {message, type, param, code}} as OpenAI's clients expect, and the status of every code.
 // Faults of ours say nothing of their cause: a message may quote what was being read.
 import { errorCodes, GriffinError, isPassing, type ErrorCode } from "../errors.ts";
+import { retryAfterMs } from "../tenant/quota.ts";
 
 /** HTTP status of every code. */
 export const statusOf = {
@@ -65,7 +66,7 @@ export function wireError(error: unknown): WireError {
     message: isOurs || !(error instanceof Error) ? "The server failed to answer this request." : error.message,
     type: statusOf[code] >= 500 ? "server_error" : "invalid_request_error",
     param: blame?.param ?? null,
-    code: blame?.wireCode ?? code,
+    code: blame?.wireCode ?? (code === "rate_limited" ? "rate_limit_exceeded" : code),
   };
 }
 
@@ -76,10 +77,21 @@ export function errorResponse(error: unknown, headers: Record<string, string> = 
     { error: wireError(error) },
     {
       status: status ?? statusOf[code],
-      headers: { ...(!isPassing(code) && { "x-should-retry": "false" }), ...headers },
+      headers: {
+        ...(!isPassing(code) && { "x-should-retry": "false" }),
+        // Unless told, it is the tokens of this minute that are used up.
+        ...(code === "rate_limited" && retryHeaders(retryAfterMs("tokens", Date.now()))),
+        ...headers,
+      },
     },
   );
 }
+
+/** When to ask again. */
+export const retryHeaders = (ms: number) => ({
+  "retry-after": String(Math.ceil(ms / 1000)),
+  "retry-after-ms": String(ms),
+});
 
 /**
  * What the log may know of a failure: of the operator's files, the message, which speaks of nothing else; of a bug,

@@ -154,6 +154,7 @@ function incompleteDetails(view: TurnView) {
 
 /** The failure in the few codes that clients know. */
 function responseError(view: TurnView) {
-  const { message, type } = wireError(turnError(view));
+  const { message, type, code } = wireError(turnError(view));
+  if (code === "rate_limit_exceeded") return { code, message };
   return { code: type === "server_error" ? "server_error" : "invalid_prompt", message };
 }

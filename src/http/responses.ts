@@ -6,6 +6,7 @@ import type { Notify, ToolUse, TurnPlace, TurnRequest, TurnView } from "../conve
 import type { ChatMessage } from "../model/chat-template.ts";
 import { registryName } from "../outbox/env.ts";
 import { charged } from "./access.ts";
+import { callerOf } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
 import { formatId, idHead, noSuch, parseId } from "./ids.ts";
@@ -202,12 +203,11 @@ export function namedResponse(context: Context<AppEnv, "/v1/responses/:id">) {
   return { object, turn, stub };
 }
 
-/** Whoever wants to be told of the ends of this tenant's responses, and one more address. */
-const notifyOf = ({ var: { tenant } }: Context<AppEnv>, object: string, url: string | null): Notify => ({
-  registry: registryName(tenant),
-  url,
-  idHead: idHead("response", object),
-});
+/** Who is told of a response's end: endpoints of the tenant, and one more address. A batch tells of its own end alone. */
+const notifyOf = ({ env, var: { tenant } }: Context<AppEnv>, object: string, url: string | null): Notify | null =>
+  url === null && callerOf(env) !== null
+    ? null
+    : { registry: registryName(tenant), url, idHead: idHead("response", object) };
 
 interface Place {
   object: string;

@@ -65,10 +65,11 @@ export class Quota {
     if (takenMs >= this.#windowMs) this.#tokens += cost - taken;
   }
 
-  /** Work that took its place at `takenMs`, and lost it, cost so many tokens. */
-  spend(cost: number, takenMs: number, nowMs: number): void {
+  /** Work that had lost its place still runs: it has it again, with its tokens, whatever the limits are. */
+  resume(tokens: number, nowMs: number): void {
     this.#turn(nowMs);
-    if (takenMs >= this.#windowMs) this.#tokens += cost;
+    this.#tokens += tokens;
+    this.#running += 1;
   }
 
   rates(limits: Limits, nowMs: number): Rates {

@@ -15,7 +15,7 @@ const schema = [
   ) STRICT`,
   // Work that lost its place: it may still end, and tell what it cost.
   `CREATE TABLE IF NOT EXISTS lapsed_charges (
-    charge INTEGER PRIMARY KEY, key INTEGER NOT NULL, taken_ms INTEGER NOT NULL
+    charge INTEGER PRIMARY KEY, key INTEGER NOT NULL, tokens INTEGER NOT NULL, taken_ms INTEGER NOT NULL
   ) STRICT`,
   `CREATE TABLE IF NOT EXISTS usage (
     day TEXT NOT NULL, key INTEGER NOT NULL, requests INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,
@@ -111,8 +111,14 @@ export class TenantStore {
     return charge;
   }
 
+  /** Work that lost its place has it again. */
+  restoreCharge({ charge, key, tokens, taken_ms: takenMs }: StoredCharge): void {
+    this.#sql.exec("INSERT INTO charges VALUES (?, ?, ?, ?)", charge, key, tokens, takenMs);
+  }
+
+  /** In the order in which their tokens were taken. */
   charges(): StoredCharge[] {
-    return this.#sql.exec<StoredCharge>("SELECT * FROM charges ORDER BY charge").toArray();
+    return this.#sql.exec<StoredCharge>("SELECT * FROM charges ORDER BY taken_ms").toArray();
   }
 
   deleteCharge(charge: number): void {
@@ -125,14 +131,14 @@ export class TenantStore {
   }
 
   /** Remembers of work that it lost its place. */
-  insertLapsed({ charge, key, taken_ms: takenMs }: StoredCharge): void {
-    this.#sql.exec("INSERT INTO lapsed_charges VALUES (?, ?, ?)", charge, key, takenMs);
+  insertLapsed({ charge, key, tokens, taken_ms: takenMs }: StoredCharge): void {
+    this.#sql.exec("INSERT INTO lapsed_charges VALUES (?, ?, ?, ?)", charge, key, tokens, takenMs);
   }
 
   /** Forgets work that lost its place; undefined where there is no such work. */
-  takeLapsed(charge: number): { key: number; taken_ms: number } | undefined {
-    const query = "DELETE FROM lapsed_charges WHERE charge = ? RETURNING key, taken_ms";
-    return this.#sql.exec<{ key: number; taken_ms: number }>(query, charge).toArray()[0];
+  takeLapsed(charge: number): StoredCharge | undefined {
+    const query = "DELETE FROM lapsed_charges WHERE charge = ? RETURNING charge, key, tokens, taken_ms";
+    return this.#sql.exec<StoredCharge>(query, charge).toArray()[0];
   }
 
   /** Forgets work that began before a time: it will not end any more. */

@@ -161,11 +161,11 @@ export class Tenant extends DurableObject<ServerSecrets> {
     return { status: "admitted", key: key.key, charge, rates: rates() };
   }
 
-  /** Work turns out to be larger than it was taken for. What has no place any more is not held up. */
+  /** Work turns out to be larger than it was taken for. What was settled is not held up. */
   raise(charge: number, tokens: number): Raise {
-    const taken = this.#charges.get(charge);
-    if (taken === undefined || this.#tenant === undefined || tokens <= taken.tokens) return { status: "raised" };
     const nowMs = Date.now();
+    const taken = this.#running(charge, nowMs);
+    if (taken === undefined || this.#tenant === undefined || tokens <= taken.tokens) return { status: "raised" };
     const quotas = [
       { quota: this.#whole, limits: this.#tenant.limits },
       { quota: this.#quotaOf(taken.key), limits: this.#keys.get(taken.key)?.limits ?? noLimits },
@@ -185,8 +185,9 @@ export class Tenant extends DurableObject<ServerSecrets> {
 
   /** Work still runs. */
   renew(charge: number): void {
-    const taken = this.#charges.get(charge);
-    if (taken !== undefined) taken.heardMs = Date.now();
+    const nowMs = Date.now();
+    const taken = this.#running(charge, nowMs);
+    if (taken !== undefined) taken.heardMs = nowMs;
   }
 
   /** Work is over. null: nothing came of it. What was settled before changes nothing. */
@@ -195,16 +196,27 @@ export class Tenant extends DurableObject<ServerSecrets> {
     const nowMs = Date.now();
     const { promptTokens = 0, cachedTokens = 0, completionTokens = 0 } = cost ?? {};
     const tokens = promptTokens - cachedTokens + completionTokens;
-    const taken = this.#charges.get(charge);
-    const work = taken ?? this.#store.takeLapsed(charge);
-    if (work === undefined) return;
-    for (const quota of [this.#whole, this.#quotaOf(work.key)]) {
-      if (taken === undefined) quota.spend(tokens, work.taken_ms, nowMs);
-      else quota.settle(taken.tokens, tokens, taken.taken_ms, nowMs);
+    const taken = this.#running(charge, nowMs);
+    if (taken === undefined) return;
+    for (const quota of [this.#whole, this.#quotaOf(taken.key)]) {
+      quota.settle(taken.tokens, tokens, taken.taken_ms, nowMs);
     }
     this.#charges.delete(charge);
     this.#store.deleteCharge(charge);
-    if (cost !== null) this.#store.addUsage(work.key, nowMs, cost);
+    if (cost !== null) this.#store.addUsage(taken.key, nowMs, cost);
+  }
+
+  /** Work that is not settled. What had lost its place has it again from now on. */
+  #running(charge: number, nowMs: number) {
+    const known = this.#charges.get(charge);
+    if (known !== undefined) return known;
+    const lapsed = this.#store?.takeLapsed(charge);
+    if (lapsed === undefined) return undefined;
+    const resumed = { ...lapsed, taken_ms: nowMs, heardMs: nowMs };
+    this.#opened().restoreCharge(resumed);
+    this.#charges.set(charge, resumed);
+    for (const quota of [this.#whole, this.#quotaOf(resumed.key)]) quota.resume(resumed.tokens, nowMs);
+    return resumed;
   }
 
   /** Takes back the places of work that nobody speaks of any more. */

@@ -2,7 +2,9 @@
 // every line has exactly one result.
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import OpenAI from "openai";
 import { startDevServer, type DevServer } from "../dev-server.ts";
+import { startReceiver, type Receiver } from "./receiver.ts";
 
 const lineCount = 500;
 const malformed = new Map([
@@ -33,10 +35,15 @@ interface BatchBody {
 
 describe(`a batch of ${lineCount} lines`, () => {
   let server: DevServer;
+  let receiver: Receiver;
   beforeAll(async () => {
-    server = await startDevServer();
+    receiver = await startReceiver();
+    server = await startDevServer({ WEBHOOKS_DEVELOPMENT: "1" });
   }, 90_000);
-  afterAll(() => server.stop());
+  afterAll(async () => {
+    await server.stop();
+    receiver.stop();
+  });
 
   const ask = async <T>(path: string, init?: RequestInit): Promise<T> => {
     const answer = await fetch(`${server.url}/v1${path}`, init);
@@ -51,7 +58,12 @@ describe(`a batch of ${lineCount} lines`, () => {
     return read.map((line) => JSON.parse(line) as { custom_id: string | null; error: { line: number } | null });
   };
 
-  it("has 495 results and 5 errors, once each, though the server is killed twice", async () => {
+  it("has 495 results and 5 errors, once each, though the server is killed twice, and its end is told", async () => {
+    const { signing_secret: secret } = await post<{ signing_secret: string }>("/webhook_endpoints", {
+      name: "ends",
+      url: `${receiver.url}/ends`,
+      event_types: ["batch.completed", "response.completed"],
+    });
     const form = new FormData();
     form.set("purpose", "batch");
     form.set("file", new Blob([lines.join("\n")]), "in.jsonl");
@@ -83,5 +95,15 @@ describe(`a batch of ${lineCount} lines`, () => {
     expect(answered.toSorted()).toEqual(expected.toSorted());
     const errors = (await ids(done.error_file_id)).map(({ error }) => error?.line);
     expect(errors).toEqual([...malformed.keys()].map((i) => i + 1));
+
+    await expect.poll(() => receiver.received.length, { timeout: 5_000 }).toBeGreaterThan(0);
+    const client = new OpenAI({ apiKey: "none", webhookSecret: secret });
+    for (const { body, headers } of receiver.at("/ends")) {
+      expect(await client.webhooks.unwrap(body, headers)).toMatchObject({
+        id: `evt_${id}`,
+        type: "batch.completed",
+        data: { id },
+      });
+    }
   }, 90_000);
 });

@@ -243,6 +243,7 @@ describe("a batch", () => {
       endpoint: "/v1/completions" as const,
       metadata: {},
       outputExpiresAfterS: null,
+      notify: { registry: "webhooks/", url: null },
     };
     const refused = await runInDurableObject(nowhere as never, async (object) => {
       const batch = object as Batch;

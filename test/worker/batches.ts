@@ -55,6 +55,7 @@ export async function begin(
     endpoint,
     metadata: {},
     outputExpiresAfterS: null,
+    notify: { registry: `webhooks/${name}`, url: null },
   });
   return { name, view, stub: batchOf(name) };
 }

@@ -1,6 +1,8 @@
 // The object of a tenant in real workerd, and turns that are charged to it.
 import { abortAllDurableObjects, env, evictDurableObject, runInDurableObject } from "cloudflare:test";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { RunningCharge } from "../../src/conversation/charges.ts";
+import type { TurnRequest } from "../../src/conversation/protocol.ts";
 import { hashOf, newTenantId } from "../../src/tenant/api-key.ts";
 import { leaseMs, noLimits, scopes, type Admission, type NewKey, type UsageRow } from "../../src/tenant/protocol.ts";
 import type { Tenant } from "../../src/tenant/tenant.ts";
@@ -121,6 +123,60 @@ describe("a tenant", () => {
     await tenant.settle(charge, { promptTokens: 60, cachedTokens: 0, completionTokens: 0 });
     expect(await statusOf(ask(secret, 30))).toBe("admitted");
     expect(await statusOf(ask(secret, 1))).toBe("limited");
+  });
+
+  it("takes more in the minute in which it is asked for, and still knows when its process died", async () => {
+    await tenant.update({ limits: { tokens_per_minute: 100 } });
+    const { secret } = await tenant.createKey(key);
+    const startMs = (Math.floor(Date.now() / 60_000) + 1) * 60_000;
+    vi.setSystemTime(startMs);
+    const [first, second] = [await admitted(secret, 40), await admitted(secret, 40)];
+    vi.setSystemTime(startMs + 60_000);
+    await tenant.renew(first);
+    await tenant.renew(second);
+    const other = await admitted(secret, 20);
+    expect(await tenant.raise(first, 100)).toEqual({ status: "limited" });
+    await tenant.settle(other, null);
+    expect(await tenant.raise(first, 100)).toEqual({ status: "raised" });
+    expect(await statusOf(ask(secret, 1))).toBe("limited");
+    await abortAllDurableObjects();
+    tenant = tenantOf(id);
+    expect(await statusOf(ask(secret, 1))).toBe("limited");
+    await tenant.settle(second, { promptTokens: 40, cachedTokens: 0, completionTokens: 0 });
+    expect(await statusOf(ask(secret, 1))).toBe("limited");
+    await tenant.settle(first, { promptTokens: 10, cachedTokens: 0, completionTokens: 0 });
+    expect(await statusOf(ask(secret, 91))).toBe("limited");
+    expect(await statusOf(ask(secret, 90))).toBe("admitted");
+  });
+
+  it("gives work that is heard of again its place and its tokens back", async () => {
+    await tenant.update({ limits: { tokens_per_minute: 100, concurrency: 2 } });
+    const { secret } = await tenant.createKey(key);
+    const startMs = (Math.floor(Date.now() / 60_000) + 1) * 60_000;
+    vi.setSystemTime(startMs);
+    const lost = await admitted(secret, 40);
+    vi.setSystemTime(startMs + 2 * leaseMs);
+    const next = await admitted(secret, 10);
+    expect(await tenant.raise(lost, 95)).toEqual({ status: "limited" });
+    expect(await ask(secret, 1)).toMatchObject({ status: "limited", what: "concurrency" });
+    await tenant.settle(next, null);
+    expect(await statusOf(ask(secret, 61))).toBe("limited");
+    await tenant.settle(lost, { promptTokens: 90, cachedTokens: 0, completionTokens: 0 });
+    expect(await statusOf(ask(secret, 11))).toBe("limited");
+    expect(await statusOf(ask(secret, 10))).toBe("admitted");
+  });
+
+  it("keeps the place of work that runs in a process, however long", async () => {
+    const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, concurrency: 1 } });
+    vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "Date"] });
+    const running = new RunningCharge({ tenant: id, charge: await admitted(secret, 40), tokens: 40 }, env);
+    for (let i = 0; i < 5; i++) {
+      vi.advanceTimersByTime(leaseMs / 2);
+      expect(await statusOf(ask(secret, 1))).toBe("limited");
+    }
+    await running.settle(null);
+    expect(vi.getTimerCount()).toBe(0);
+    expect(await statusOf(ask(secret, 1))).toBe("admitted");
   });
 
   it("gives the place of work that is not heard of to others, and still counts what it says in the end", async () => {
@@ -249,7 +305,9 @@ describe("a turn", () => {
     await stubOf(`unsettled ${id}`).branch(0); // wakes it up
     tenant = tenantOf(id);
     const today = new Date().toISOString().slice(0, 10);
-    await expect.poll(() => tenant.usage(today, today)).toMatchObject([{ requests: 2 }]);
+    const { promptTokens = 0, completionTokens = 0 } = view.usage ?? {};
+    const twice = { requests: 2, promptTokens: 2 * promptTokens, completionTokens: 2 * completionTokens };
+    await expect.poll(() => tenant.usage(today, today)).toMatchObject([twice]);
     expect(await statusOf(ask(secret, 1))).toBe("admitted");
   });
 
@@ -269,6 +327,66 @@ describe("a turn", () => {
     await tenant.updateKey(1, { limits: { tokens_per_minute: 20_000 } });
     const ended = await ends(50);
     expect(ended.usage?.promptTokens).toBeGreaterThan(500);
+  });
+
+  it("that is cancelled costs what was read for it, and what it left for others to share", async () => {
+    const { secret } = await tenant.createKey(key);
+    const today = new Date().toISOString().slice(0, 10);
+    const long = "a kind fox and a hen ".repeat(2_500);
+    const cancelled = async (name: string, request: TurnRequest) => {
+      const chargedTo = { tenant: id, charge: await admitted(secret, 60_000), tokens: 60_000 };
+      const stub = stubOf(`${name} ${id}`);
+      const { turn: number } = await stub.begin({ ...request, options: { ...request.options, chargedTo } });
+      await new Promise((resolve) => void setTimeout(resolve, 60));
+      return stub.cancel(number);
+    };
+    const place = { kind: "after", turn: null } as const;
+    const view = await cancelled("while it reads", say(long, { place }));
+    const { usage } = view;
+    expect(view.status).toBe("cancelled");
+    expect(usage).toMatchObject({ cachedTokens: 0, completionTokens: 0, promptTokens: usage?.computedTokens });
+    expect(usage?.promptTokens).toBeGreaterThan(0);
+    const { promptTokens = 0 } = usage ?? {};
+    await expect.poll(() => tenant.usage(today, today)).toMatchObject([{ requests: 1, promptTokens }]);
+
+    const messages = [
+      { role: "system" as const, content: long },
+      { role: "user" as const, content: "Hello!" },
+    ];
+    const sharedBy = `shared by ${id}`;
+    const shares = await cancelled("while others read", { ...say("", { place, options: { sharedBy } }), messages });
+    expect(shares).toMatchObject({ status: "cancelled", usage: { cachedTokens: 0 } });
+    const whole = promptTokens + (shares.usage?.promptTokens ?? 0);
+    expect(whole).toBeGreaterThan(promptTokens + 10_000);
+    await expect.poll(() => tenant.usage(today, today)).toMatchObject([{ requests: 2, promptTokens: whole }]);
+    const next = await turn(stubOf(`next ${id}`), { ...say("", { place, options: { sharedBy } }), messages });
+    expect(next).toMatchObject({ state: "shared", usage: { cachedTokens: shares.usage?.promptTokens } });
+  });
+
+  it("that is not to be kept is charged and forgotten, though its process died behind its end", async () => {
+    const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, concurrency: 1 } });
+    const name = `not kept ${id}`;
+    const stub = stubOf(name);
+    await stub.create({});
+    const request = say("Hello!", { place: { kind: "after", turn: null } });
+    const view = await turn(stub, request);
+    const chargedTo = { tenant: id, charge: await admitted(secret, 100), tokens: 100 };
+    await runInDurableObject(stub as never, (_, { storage }) => {
+      const options = JSON.stringify({ ...view.options, chargedTo, store: false });
+      storage.sql.exec("UPDATE turns SET unsettled = 1, options = ? WHERE turn = 1", options);
+    });
+    await abortAllDurableObjects();
+    await stubOf(name).branch(0); // wakes it up
+    tenant = tenantOf(id);
+    const { promptTokens } = view.usage ?? {};
+    await expect.poll(() => tenant.usage("2000-01-01", "2100-01-01")).toMatchObject([{ requests: 1, promptTokens }]);
+    await expect
+      .poll(() =>
+        runInDurableObject(stubOf(name) as never, (_, { storage }) =>
+          storage.sql.exec("SELECT count(*) AS n FROM turns").one(),
+        ),
+      )
+      .toEqual({ n: 0 });
   });
 
   it("that is asked for again costs nothing more", async () => {
