@@ -159,6 +159,45 @@ describe("with a key", () => {
     expect((await client.chat.completions.create(chat)).choices).toHaveLength(1);
   });
 
+  it("is told when to come back where what is to be read does not fit into what is left of the minute", async () => {
+    while (Date.now() % 60_000 > 50_000) await new Promise((resolve) => void setTimeout(resolve, 500));
+    const { secret } = await newKey({ limits: { tokens_per_minute: 20_000 } });
+    const client = clientOf(secret);
+    const long = { role: "user" as const, content: "a fox and a hen ".repeat(1_000) };
+    const { id } = await client.conversations.create({ items: [long] });
+    const endless = {
+      ...greedy,
+      messages,
+      max_tokens: 18_000,
+      logit_bias: { 1: -100, 5: -100 },
+      stream: true as const,
+    };
+    const held = await client.chat.completions.create(endless);
+    const request = { ...greedy, conversation: id, input: "Hi.", max_output_tokens: 16 };
+    const { status, code, headers } = await failureOf(client.responses.create(request));
+    expect({ status, code }).toEqual({ status: 429, code: "rate_limit_exceeded" });
+    expect(Number(headers.get("retry-after-ms"))).toBeGreaterThan(0);
+    expect(Number(headers.get("retry-after-ms"))).toBeLessThanOrEqual(60_000);
+    held.controller.abort();
+    await expect
+      .poll(async () => (await client.responses.create(request).catch(() => null))?.status, { timeout: 10_000 })
+      .toMatch(/completed|incomplete/);
+  });
+
+  it("pays for what came of a prompt whose tokens were told, though nobody waited for its end", async () => {
+    const { tenant, secret } = await newKey();
+    const prompt = "a fox and a hen ".repeat(3_000);
+    const scored = { model: "pocket", prompt, max_tokens: 0, echo: true, logprobs: 1, stream: true as const };
+    const stream = await clientOf(secret).completions.create(scored);
+    let chunks = 0;
+    for await (const _ of stream) if (++chunks === 20) break;
+    const promptTokens = async () => (await admin.usage(tenant)).data as { prompt_tokens: number }[];
+    await expect.poll(promptTokens, { timeout: 5_000 }).toHaveLength(1);
+    const [row] = await promptTokens();
+    expect(row?.prompt_tokens).toBeGreaterThan(100);
+    expect(row?.prompt_tokens).toBeLessThan(12_000);
+  });
+
   it("pays for what came of a completion that nobody read to its end", async () => {
     const { tenant, secret } = await newKey();
     const endless = { model: "pocket", prompt: "The fox", max_tokens: 4_000, stream: true as const };
