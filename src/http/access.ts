@@ -75,7 +75,7 @@ export async function charged<T>(context: Context<AppEnv>, answer: Promise<T>): 
 export const adminAccess: MiddlewareHandler<AppEnv> = async (context, next) => {
   const adminKey = adminKeyOf(context.env);
   const key = bearerOf(context);
-  if (adminKey === null || key === null || !isSameSecret(key, adminKey)) return refused(context, invalidKey());
+  if (adminKey === null || key === null || !isSameSecret(key, adminKey)) return refused(context, notAdministrator());
   return next();
 };
 
@@ -108,6 +108,12 @@ function refusal(context: Context<AppEnv>, admission: Exclude<Admission, { statu
     what === "concurrency" ? "Too many replies are in the making." : `The limit of ${what} per minute is reached.`;
   return answer(new GriffinError("rate_limited", message), { ...headers, ...retryHeaders(retryAfterMs) });
 }
+
+const notAdministrator = () =>
+  new GriffinError(
+    "invalid_api_key",
+    "This needs the administrators' key, the server's ADMIN_KEY: authorization: Bearer …",
+  );
 
 const invalidKey = () =>
   new GriffinError("invalid_api_key", "There is no API key, or none that is known here: authorization: Bearer gk_…");

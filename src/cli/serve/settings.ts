@@ -24,6 +24,16 @@ export function settingsOf(environment: NodeJS.ProcessEnv): Record<string, strin
   return { ACCESS: environment["ADMIN_KEY"] ? "keys" : "open", ...Object.fromEntries(given) };
 }
 
+/** The same as a file that wrangler reads. Fails on a value that no such file can hold. */
+export function settingsFile(set: Record<string, string>): string {
+  const line = ([name, value]: [string, string]) => {
+    const quote = ["'", "`", '"'].find((each) => !value.includes(each));
+    if (quote === undefined || value.includes("\n")) throw new Error(`${name} may not have all kinds of quotes in it.`);
+    return `${name}=${quote}${value.replaceAll("$", "\\$")}${quote}\n`;
+  };
+  return Object.entries(set).map(line).join("");
+}
+
 /** Says who may ask, where that is everybody, and where webhooks may go, where that is everywhere. */
 export function accessNote(set: Record<string, string>): string {
   const notes = [
