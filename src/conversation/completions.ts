@@ -72,8 +72,8 @@ export async function beginCompletion(request: CompletionRequest, env: Env, obje
     queue.end();
     // Whoever goes away in the middle has had what came until then.
     const isCharged = usage.computedTokens + usage.completionTokens > 0;
-    const promptTokens = event.type === "done" ? promptCount : Math.min(promptCount, usage.computedTokens);
-    void charge.settle(isCharged ? { ...usage, promptTokens, cachedTokens: 0 } : null);
+    const readTokens = event.type === "done" ? promptCount : Math.min(promptCount, usage.computedTokens);
+    void charge.settle(isCharged ? { ...usage, promptTokens: readTokens, cachedTokens: 0 } : null);
     console.log(completionLine(object, work, event, Date.now() - startMs));
   };
   const done = completeAll(work).then(

@@ -52,7 +52,7 @@ it("what is wrong is said in one line", async () => {
     stderr: expect.stringMatching(/^griffin: GRIFFIN_ADMIN_KEY is not set.*\n$/),
   });
   const wrong = await withKey("wrong", "tenants", "list", "--url", server.url);
-  expect(wrong).toMatchObject({ status: 1, stderr: expect.stringMatching(/^griffin: http.*no API key/) });
+  expect(wrong).toMatchObject({ status: 1, stderr: expect.stringMatching(/^griffin: http.*administrators' key/) });
   const nobody = await run("keys", "list", "0000000000000000");
   expect(nobody).toMatchObject({ status: 1, stderr: expect.stringContaining("There is no tenant with this id.") });
   const nowhere = await withKey("x", "tenants", "list", "--url", "http://127.0.0.1:9");

@@ -25,13 +25,17 @@ export function settingsOf(environment: NodeJS.ProcessEnv): Record<string, strin
 }
 
 /** The same as a file that wrangler reads. Fails on a value that no such file can hold. */
-export function settingsFile(set: Record<string, string>): string {
-  const line = ([name, value]: [string, string]) => {
-    const quote = ["'", "`", '"'].find((each) => !value.includes(each));
-    if (quote === undefined || value.includes("\n")) throw new Error(`${name} may not have all kinds of quotes in it.`);
-    return `${name}=${quote}${value.replaceAll("$", "\\$")}${quote}\n`;
-  };
-  return Object.entries(set).map(line).join("");
+export const settingsFile = (set: Record<string, string>): string =>
+  Object.entries(set)
+    .map(([name, value]) => `${name}=${quoted(name, value)}\n`)
+    .join("");
+
+function quoted(name: string, value: string): string {
+  const quote = ["'", "`", '"'].find((each) => !value.includes(each));
+  if (quote === undefined || value.includes("\n")) {
+    throw new Error(`${name} may have neither several lines nor all kinds of quotes.`);
+  }
+  return quote + value.replaceAll("$", "\\$") + quote;
 }
 
 /** Says who may ask, where that is everybody, and where webhooks may go, where that is everywhere. */
