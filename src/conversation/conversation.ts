@@ -1,6 +1,5 @@
-// Conversation: the Durable Object that owns a tree of turns. It accepts requests, runs turns in the background, streams
-// them to whoever reads, and finds the ones that a dead process left unfinished. What it keeps is the Store's business,
-// how a turn runs is runTurn's.
+// Conversation: the Durable Object that owns a tree of turns. It accepts requests, says what there is, and deletes. What it
+// keeps is the Store's business; turns run as RunningTurns lets them, each as runTurn says.
 import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
@@ -15,16 +14,15 @@ import {
   repeatedTurn,
 } from "./accept.ts";
 import { Alarm } from "./alarm.ts";
-import { announce, announceLeft, hasLeft, leaveNotices, wantedOf } from "./announce.ts";
-import { RunningCharge, settle } from "./charges.ts";
+import { announceLeft, hasLeft, leaveNotices } from "./announce.ts";
+import { settle } from "./charges.ts";
 import type { CompletionRequest } from "./completion-protocol.ts";
 import { beginCompletion } from "./completions.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import { forkBranch, noRepeat, type ForkRepeat } from "./fork.ts";
-import { LiveTurn } from "./live-turn.ts";
+import type { LiveTurn } from "./live-turn.ts";
 import { checkIsOn, hasTexts, latestReply, messagesAt, type MessagePlace } from "./lookup.ts";
-import { countTurn } from "./metrics.ts";
 import {
   rememberedMs,
   type ConversationChange,
@@ -38,23 +36,19 @@ import {
   type TurnListing,
   type TurnPage,
   type TurnRequest,
-  type TurnUsage,
   type TurnView,
 } from "./protocol.ts";
 import { forgetSharedStarts, keepSharedStart } from "./shared-start.ts";
 import { orDamaged } from "./parts.ts";
 import { nextExpiryMs, removeExpired, retentionMs } from "./retention.ts";
 import { replay } from "./replay.ts";
-import { runTurn, type TurnHost } from "./run-turn.ts";
+import { recoverAfterMs, RunningTurns } from "./running-turns.ts";
 import { checkImports, exportState, fileLimitBytes, readImport } from "./state-files.ts";
 import { hasStore, openStore, type Store } from "./store.ts";
 import { countTokens, decodeTokens, encodeTokens, type Counted, type Encoded } from "./tokens.ts";
 import { toldOnce } from "./turn-format.ts";
-import { turnLine } from "./turn-log.ts";
-import { branchHead, branchView, listedTurn, startedEvent, turnRow, turnStep, viewOf } from "./view.ts";
+import { branchHead, branchView, listedTurn, turnRow, turnStep, viewOf } from "./view.ts";
 
-/** If the process dies, an alarm this much later finds what it left. */
-const recoverAfterMs = 10_000;
 /** Turns of an object that only stores prefixes; above that the oldest go. */
 const mostPrefixTurns = 1_000;
 /** Since when an object stores prefixes; absent where it does not. */
@@ -67,8 +61,8 @@ const mostPageBytes = 2 ** 22;
 export class Conversation extends DurableObject<Env> {
   /** undefined: nothing is stored here. */
   #store: Store | undefined;
-  readonly #live = new Map<number, LiveTurn>();
   readonly #alarm: Alarm;
+  readonly #running: RunningTurns;
   /** The last one who asked for a shared state. */
   #sharing: Promise<unknown> = Promise.resolve();
 
@@ -76,9 +70,17 @@ export class Conversation extends DurableObject<Env> {
     super(ctx, env);
     if (hasStore(ctx.storage)) this.#store = openStore(ctx.storage);
     this.#alarm = new Alarm(ctx);
+    this.#running = new RunningTurns({
+      ctx,
+      env,
+      alarm: this.#alarm,
+      store: () => this.#store,
+      keepsPrefixes: () => this.#isPrefixStore(),
+      forget: (turn) => this.#forgetTurn(turn),
+    });
     void ctx.blockConcurrencyWhile(async () => {
       await this.#alarm.load();
-      this.#recover();
+      this.#running.recover();
     });
   }
 
@@ -207,13 +209,13 @@ export class Conversation extends DurableObject<Env> {
 
   view(turn: number): TurnView {
     const row = turnRow(this.#known(), turn);
-    return viewOf(row, row.status === "in_progress" ? this.#live.get(turn)?.text : row.text);
+    return viewOf(row, row.status === "in_progress" ? this.#running.get(turn)?.text : row.text);
   }
 
   /** The events of a turn as NDJSON, from the first one, live while it runs. */
   async events(turn: number): Promise<ReadableStream<Uint8Array>> {
     const row = turnRow(this.#known(), turn);
-    return this.#live.get(turn)?.stream() ?? replay(this.#known(), row, this.env);
+    return this.#running.get(turn)?.stream() ?? replay(this.#known(), row, this.env);
   }
 
   /** Stops a turn after the step that runs, and returns it as it is kept. */
@@ -302,7 +304,7 @@ export class Conversation extends DurableObject<Env> {
     this.#alarm.isGone();
     // Nothing, or what is left of a deleted conversation.
     if (this.#store === undefined) return this.#dropTombstone();
-    this.#recover();
+    this.#running.recover();
     if (this.#isPrefixStore()) {
       this.#store.removeOldTurns(Date.now() - rememberedMs, mostPrefixTurns);
       const oldestMs = this.#store.oldestTurnMs();
@@ -313,7 +315,7 @@ export class Conversation extends DurableObject<Env> {
       if (this.#isEmpty()) return this.#leaveTombstone();
       this.#ringAt(nextMs);
     }
-    if (this.#live.size > 0) this.#alarm.ringBy(Date.now() + recoverAfterMs);
+    if (this.#running.all().length > 0) this.#alarm.ringBy(Date.now() + recoverAfterMs);
   }
 
   async #begin(request: TurnRequest): Promise<number> {
@@ -345,7 +347,7 @@ export class Conversation extends DurableObject<Env> {
       endsWithClient,
       nowMs: Date.now(),
     });
-    this.#run(turn, endsWithClient);
+    this.#running.run(store, turn, endsWithClient);
     return turn;
   }
 
@@ -357,14 +359,14 @@ export class Conversation extends DurableObject<Env> {
 
   #repeated(request: ItemsRequest): number | null {
     if (this.#store === undefined) return null;
-    return repeatedTurn(this.#store, request, (turn) => this.#live.get(turn)?.cancel.signal.aborted ?? false);
+    return repeatedTurn(this.#store, request, (turn) => this.#running.get(turn)?.cancel.signal.aborted ?? false);
   }
 
   /** The turns that run and would go with a branch; none where there is no such branch any more. */
   #runningAlone(branch: number): LiveTurn[] {
     const store = this.#known();
     if (store.branchHead(branch) === undefined) return [];
-    const running = [...this.#live.values()];
+    const running = this.#running.all();
     if (store.branchCount() === 1) return running;
     const alone = new Set(store.turnsOfBranchAlone(branch));
     return running.filter(({ turn }) => alone.has(turn));
@@ -377,55 +379,6 @@ export class Conversation extends DurableObject<Env> {
 
   #isPrefixStore(): boolean {
     return this.ctx.storage.kv.get<number>(prefixesSinceKey) !== undefined;
-  }
-
-  /** Lets a stored turn run in the background. `isOld`: a process that died had begun it. */
-  #run(turn: number, endsWithClient: boolean, isOld = false): void {
-    const store = this.#known();
-    const live = new LiveTurn(turn, endsWithClient);
-    live.add(startedEvent(turnRow(store, turn)));
-    this.#live.set(turn, live);
-    const { options } = turnRow(store, turn);
-    const charge = new RunningCharge(options.chargedTo, this.env, isOld);
-    const settled = async (usage: TurnUsage | null) => this.#settled(turn, await charge.settle(usage));
-    const host: TurnHost = {
-      store,
-      env: this.env,
-      charge,
-      now: Date.now,
-      keepsPrefixes: this.#isPrefixStore(),
-      ended: (view) => {
-        countTurn(view);
-        this.ctx.waitUntil(settled(view.usage));
-        this.ctx.waitUntil(this.#announce());
-        console.log(turnLine(this.ctx.id.toString(), view));
-      },
-    };
-    this.#alarm.ringBy(Date.now() + recoverAfterMs);
-    this.ctx.waitUntil(this.#askWhoWants(turn, options));
-    this.ctx.waitUntil(
-      runTurn(host, live).finally(async () => {
-        this.#live.delete(turn);
-        await settled(null);
-        if (!options.store) await this.#forgetTurn(turn);
-      }),
-    );
-  }
-
-  /** Finds out, while a turn runs, whether anybody wants to be told of its end. */
-  async #askWhoWants(turn: number, options: TurnOptions): Promise<void> {
-    const types = await wantedOf(options, this.env);
-    if (types !== undefined && this.#live.has(turn)) this.#store?.wants(turn, types);
-  }
-
-  /** Tells of turns that ended; what cannot be told now is told later. */
-  async #announce(): Promise<void> {
-    const store = this.#store;
-    if (store === undefined) return;
-    const isDone = await announce(store.notices(), this.env, (turn) => {
-      if (this.#store === store) store.handedOver(turn);
-    });
-    if (!isDone && this.#store === store) this.#alarm.ringBy(Date.now() + recoverAfterMs);
   }
 
   /** Leaves nothing of a turn that was not to be kept. */
@@ -468,49 +421,10 @@ export class Conversation extends DurableObject<Env> {
     return this.#store?.branchCount() === 0 && this.#store.counts().turns === 0;
   }
 
-  /** Goes on with the turns that another process began and did not end, did not settle, or did not tell of. */
-  #recover(): void {
-    for (const turn of this.#store?.unfinishedTurns() ?? []) {
-      if (this.#live.has(turn)) continue;
-      try {
-        const options = this.#store?.turn(turn)?.options;
-        if (options?.store === false) {
-          // Whoever asked for it is gone, and cannot come back for it.
-          this.ctx.waitUntil(settle(options.chargedTo, null, this.env));
-          this.ctx.waitUntil(Promise.resolve(this.#forgetTurn(turn)));
-          continue;
-        }
-        // Whoever asked for it may come back for it, so it no longer ends with its client.
-        this.#run(turn, false, true);
-      } catch {
-        const message = "What this response was asked is damaged in storage.";
-        this.#known().fail(turn, { code: "data_damaged", message }, Date.now());
-      }
-    }
-    for (const turn of this.#store?.unsettledTurns() ?? []) {
-      if (!this.#live.has(turn)) this.ctx.waitUntil(this.#settleAgain(turn));
-    }
-    this.ctx.waitUntil(this.#announce());
-  }
-
-  /** Tells what a turn cost of which nobody knows whether it was told. */
-  async #settleAgain(turn: number): Promise<void> {
-    const row = orDamaged(() => this.#store?.turn(turn));
-    // Of what is damaged nobody can tell: its place lapses.
-    this.#settled(turn, !row || (await settle(row.options.chargedTo, row.usage, this.env)));
-    await this.#forgetTurn(turn);
-  }
-
-  /** The tenant knows what a turn cost, or is to be told again. */
-  #settled(turn: number, isSettled: boolean): void {
-    if (isSettled) this.#store?.settled(turn);
-    else if (this.#store !== undefined) this.#alarm.ringBy(Date.now() + recoverAfterMs);
-  }
-
   /** Ends a turn after the step that runs, if it runs. Throws `not_found`. */
   async #stop(turn: number): Promise<void> {
     turnStep(this.#known(), turn);
-    const live = this.#live.get(turn);
+    const live = this.#running.get(turn);
     live?.cancel.abort();
     await live?.done;
   }
