@@ -202,11 +202,14 @@ export class Hook extends DurableObject<InboxEnv> {
       if (this.#running.size >= mostAtOnce) break;
       if (this.#running.has(delivery.number)) continue;
       this.#running.add(delivery.number);
-      const ended = () => {
+      const ended = (error?: Error) => {
         this.#running.delete(delivery.number);
-        this.#goOn();
+        if (error === undefined) return this.#goOn();
+        // Nothing could be written of it: not at once again.
+        console.error(JSON.stringify({ event: "hook_delivery_broke_off", error_name: error.name }));
+        if (this.#hook !== undefined) this.#alarm.ringBy(Date.now() + recoverAfterMs);
       };
-      this.ctx.waitUntil(this.#work(deliveries, hook, delivery).then(ended, ended));
+      this.ctx.waitUntil(this.#work(deliveries, hook, delivery).then(() => ended(), ended));
     }
     this.ctx.waitUntil(this.#handOver());
     const runningMs = this.#running.size > 0 ? nowMs + recoverAfterMs : Infinity;

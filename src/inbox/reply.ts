@@ -6,8 +6,6 @@ import type { ReplyTo } from "./protocol.ts";
 
 /** What was left out of a text. */
 export const cutMark = "…";
-/** Slack cuts longer texts itself. */
-const mostSlackCharacters = 40_000;
 
 /** What became of a delivery. */
 export interface Answer {
@@ -42,13 +40,13 @@ function eventOf({ eventId: id, type, createdMs, hook, delivery, conversation, r
 }
 
 function slackEvent({ eventId: id, type, createdMs, hook, text }: Answer): WebhookEvent {
-  const body = (some: string) => JSON.stringify({ text: escaped(some) });
-  const fits = (some: string) => byteLength(body(some)) < mostPayloadBytes && some.length <= mostSlackCharacters;
-  return { id, type, createdMs, dataId: hook, body: body(cut(text, fits)) };
+  const fits = (some: string) => byteLength(slackBody(some)) < mostPayloadBytes;
+  return { id, type, createdMs, dataId: hook, body: slackBody(cut(text, fits)) };
 }
 
-/** As Slack shows it: unescaped, a reply could call everybody by <!channel>. */
-const escaped = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+/** Unescaped, a reply could call everybody by <!channel>. */
+const slackBody = (text: string): string =>
+  JSON.stringify({ text: text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;") });
 
 /** As much of a text as fits, with a mark where something is missing. */
 function cut(text: string, fits: (text: string) => boolean): string {

@@ -120,7 +120,7 @@ async function conversation(hook: NewHook, { conversation_key: key }: Open, keep
   for (let generation = first; generation < first + mostGenerations; generation++) {
     const object = await hashedName("hook", hook.id, key, String(generation));
     try {
-      const messages = hook.instructions === null ? [] : [{ role: "system" as const, content: hook.instructions }];
+      const messages = hook.instructions === null ? [] : [{ role: "developer" as const, content: hook.instructions }];
       const items = { messages, options: optionsOf(hook), repeatKey: null, repeatWithinMs: 0, isNamed: false };
       await conversationOf(hook, object, env).create({ hook: hook.id }, messages.length > 0 ? items : null);
       if (generation > first) keeper.setGeneration(generation);
