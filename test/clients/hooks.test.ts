@@ -252,8 +252,8 @@ describe("what is not signed by who should", () => {
       slack: await create({ input: "{{ text }}", verification: slack }),
     };
     const payload = { text: "Hello!" };
-    const old = new Date(Date.now() - 301_000);
-    const early = new Date(Date.now() + 301_000);
+    const old = new Date(Date.now() - 310_000);
+    const early = new Date(Date.now() + 310_000);
     const { secret } = hooks.standard;
     const forged = (signed: SignedPost): SignedPost => ({ ...signed, body: signed.body.replace("Hello", "HELLO") });
     const without = ({ headers, body }: SignedPost, name: string): SignedPost => ({
