@@ -14,6 +14,12 @@ const busyMs = 1_000;
 /** A key's conversations that were deleted, one after another within a day: above that it is given up. */
 const mostGenerations = 100;
 
+/** Faults of this server: their messages may quote what was being read, and are for its log. */
+const isOurs: ReadonlySet<ErrorCode> = new Set([
+  ...(["data_damaged", "hash_mismatch", "internal", "invalid_checkpoint"] as const),
+  ...(["invalid_config", "invalid_graph", "io_failed"] as const),
+]);
+
 /** What came of an attempt. */
 export type Outcome =
   | { type: "ended"; view: TurnView }
@@ -60,13 +66,13 @@ function outcomeOf(error: unknown): Outcome {
   if (code === "conversation_busy" || code === "rate_limited" || code === "overloaded") {
     return { type: "later", waitMs: busyMs };
   }
-  // What has no code was not meant, and may not come again; its message says nothing to callers.
+  // What has no code was not meant, and may not come again.
   if (typeof code !== "string") return failedWith({ code: "internal", message: "" });
   return failedWith({ code: code as ErrorCode, message: error instanceof Error ? error.message : "" });
 }
 
 function failedWith({ code, message }: { code: ErrorCode; message: string }): Outcome {
-  const said = code === "internal" ? "The server failed to answer this request." : message;
+  const said = isOurs.has(code) ? "The server failed to answer this request." : message;
   return { type: "failed", code, message: said, isPassing: isPassing(code) };
 }
 
