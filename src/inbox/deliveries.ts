@@ -10,7 +10,7 @@ import type { DeliveryNames } from "./payload.ts";
 const schema = [
   // object: the conversation's. input, respond_to: NULL when it is over. notice: JSON, until it is handed over.
   `CREATE TABLE IF NOT EXISTS deliveries (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, digest TEXT NOT NULL UNIQUE, status TEXT NOT NULL,
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, digest TEXT NOT NULL UNIQUE, status TEXT NOT NULL,
     conversation_key TEXT, object TEXT, input TEXT, respond_to TEXT, created_ms INTEGER NOT NULL, due_ms INTEGER,
     strikes INTEGER NOT NULL, turn INTEGER, finished_ms INTEGER, error TEXT, reply TEXT NOT NULL, notice TEXT
   ) STRICT`,
@@ -130,21 +130,27 @@ export class Deliveries {
     return this.#db.read<{ ms: number | null }>(query, nowMs)[0]?.ms ?? null;
   }
 
-  /** An attempt begins: should the process die of it, this is what stays. */
+  /** A turn is about to be begun: should the process die of it, this is what stays. */
   strike(number: number): void {
     this.#db.write("a delivery", "UPDATE deliveries SET strikes = strikes + 1 WHERE number = ?", number);
   }
 
-  /** Its turn has begun. */
+  /** Its turn has begun: whatever dies from now on, its conversation finds it. */
   began(number: number, object: string, turn: number): void {
-    const change = "UPDATE deliveries SET status = 'in_progress', object = ?, turn = ? WHERE number = ?";
-    this.#db.write("a delivery", change, object, turn, number);
+    const change = "status = 'in_progress', object = ?, turn = ?, strikes = strikes - 1";
+    this.#db.write("a delivery", `UPDATE deliveries SET ${change} WHERE number = ?`, object, turn, number);
   }
 
-  /** It is to be tried again. `isFault`: something failed; else something was taken. */
-  postpone(number: number, dueMs: number, isFault: boolean): void {
-    const change = isFault ? "turn = NULL" : "strikes = strikes - 1";
-    this.#db.write("a delivery", `UPDATE deliveries SET due_ms = ?, ${change} WHERE number = ?`, dueMs, number);
+  /** Something was taken: it is to be tried again. */
+  postpone({ number, strikes }: Open, dueMs: number): void {
+    const change = "UPDATE deliveries SET due_ms = ?, strikes = ? WHERE number = ?";
+    this.#db.write("a delivery", change, dueMs, strikes, number);
+  }
+
+  /** Something failed: it is to be tried again, with another turn where this one has ended. */
+  retry({ number, strikes }: Open, dueMs: number): void {
+    const change = "UPDATE deliveries SET due_ms = ?, strikes = ?, turn = NULL WHERE number = ?";
+    this.#db.write("a delivery", change, dueMs, strikes + 1, number);
   }
 
   /** It is over. What was said is not kept here, its reply goes on its way: both or neither. */
@@ -184,14 +190,18 @@ export class Deliveries {
     return { deliveries: rows.slice(0, limit).map(viewOf), isLast: rows.length <= limit };
   }
 
-  /** Forgets what was over before a time, and whose reply is on its way. */
+  /** Forgets what was over before a time, up to the first that was not: no more rows are read than go. */
   prune(beforeMs: number): void {
-    this.#db.write("deliveries", "DELETE FROM deliveries WHERE finished_ms < ? AND notice IS NULL", beforeMs);
+    const query = `SELECT number FROM deliveries
+      WHERE finished_ms IS NULL OR finished_ms >= ? OR notice IS NOT NULL ORDER BY number LIMIT 1`;
+    const [kept] = this.#db.read<{ number: number }>(query, beforeMs);
+    this.#db.write("deliveries", "DELETE FROM deliveries WHERE ?1 IS NULL OR number < ?1", kept?.number ?? null);
   }
 
-  /** When the first of what is over was; null where nothing is. */
+  /** When the first delivery was over; null where it is not, or there is none. */
   firstFinishedMs(): number | null {
-    return this.#db.read<{ ms: number | null }>("SELECT min(finished_ms) AS ms FROM deliveries")[0]?.ms ?? null;
+    const query = "SELECT finished_ms AS ms FROM deliveries ORDER BY number LIMIT 1";
+    return this.#db.read<{ ms: number | null }>(query)[0]?.ms ?? null;
   }
 
   /** How many conversations of a key were deleted. */

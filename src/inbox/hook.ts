@@ -33,7 +33,7 @@ export const mostAtOnce = 4;
 /** Posts that may wait. */
 export const mostOpen = 1_000;
 const fullMs = 30_000;
-/** An attempt that failed so often, or that so many processes died of, is given up. */
+/** A delivery whose attempts failed so often, or that so many processes died of, is given up. */
 export const mostStrikes = 3;
 /** The waits after the first failed attempt and the second. */
 const againMs = [5_000, 60_000];
@@ -225,7 +225,7 @@ export class Hook extends DurableObject<InboxEnv> {
       const message = "This was begun several times, and never came to an end.";
       return this.#fail(deliveries, hook, delivery, { code: "given_up", message });
     }
-    deliveries.strike(number);
+    if (delivery.turn === null) deliveries.strike(number);
     const key = delivery.conversation_key;
     const outcome = await runDelivery(
       { ...hook, secret: "" },
@@ -246,10 +246,10 @@ export class Hook extends DurableObject<InboxEnv> {
     if (outcome.type === "ended") return this.#finish(deliveries, hook, delivery, outcome.view);
     const waitedMs = nowMs - createdMs;
     if (outcome.type === "later" && waitedMs < mostWaitMs) {
-      return deliveries.postpone(number, nowMs + outcome.waitMs, false);
+      return deliveries.postpone(delivery, nowMs + outcome.waitMs);
     }
     if (outcome.type === "failed" && outcome.isPassing && strikes + 1 < mostStrikes) {
-      return deliveries.postpone(number, nowMs + (againMs[strikes] ?? 0), true);
+      return deliveries.retry(delivery, nowMs + (againMs[strikes] ?? 0));
     }
     return this.#fail(deliveries, hook, delivery, errorOf(outcome));
   }

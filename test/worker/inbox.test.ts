@@ -101,7 +101,7 @@ describe("a post", () => {
       })
       .toBe(true);
     expect(await said(first)).toEqual(["First.", "Tell me a story about a fox.", "Second.", "Third."]);
-    expect((await sql("SELECT max(strikes) AS most FROM deliveries"))[0]).toEqual({ most: 1 });
+    expect((await sql("SELECT max(strikes) AS most FROM deliveries"))[0]).toEqual({ most: 0 });
   });
 
   it("goes on with a conversation of its own after the one of its key was deleted", async () => {
@@ -118,6 +118,24 @@ describe("a post", () => {
     expect(await said(third)).toEqual(["Second.", "Third."]);
     const { turns } = await conversationOf(third).turns(0, { order: "asc", from: undefined, limit: 10 });
     expect(turns[0]).toMatchObject({ kind: "items", messages: [{ role: "developer", content: "Be kind." }] });
+  });
+
+  it("is forgotten a week after it was over, but not while its reply is on its way", async () => {
+    await stub().create(hook);
+    for (const id of ["m-1", "m-2", "m-3"]) await post({ key: id, text: "Hello!" }, id);
+    await ended(3);
+    await expect.poll(async () => (await list()).every(({ reply }) => reply === "handed_over")).toBe(true);
+    const ids = async () => (await list()).map(({ id }) => id);
+    const age = (days: number, id: string) =>
+      sql("UPDATE deliveries SET finished_ms = ? WHERE id = ?", Date.now() - days * 24 * 3_600_000, id);
+    await age(7.1, "m-1");
+    await age(6.9, "m-2");
+    await ring();
+    expect(await ids()).toEqual(["m-2", "m-3"]);
+    await age(7.1, "m-2");
+    await age(7.1, "m-3");
+    await ring();
+    expect(await ids()).toEqual([]);
   });
 
   it("is not taken where too many wait", async () => {
