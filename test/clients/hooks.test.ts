@@ -333,6 +333,24 @@ describe("what is not signed by who should", () => {
 });
 
 describe("the key that made a hook", () => {
+  it("holds its turns to its limits: they wait, and none is lost", async () => {
+    const { id } = await admin.createTenant("Max");
+    const { secret } = await admin.createKey(id, { name: "k", limits: { concurrency: 1 } });
+    const body = { input: "{{ text }}", conversation_key: "{{ key }}", max_output_tokens: 60 };
+    const reply = { type: "callback", url: `${receiver.url}/limited` };
+    const hook = await create({ ...body, verification: { type: "standard" }, reply }, secret);
+    for (let i = 0; i < 4; i++) await post(hook.url, standardPost(hook.secret, { key: `k${i}`, text: "Hello!" }));
+    await expect.poll(() => receiver.at("/limited").length, { timeout: 20_000 }).toBe(4);
+    for (const came of receiver.at("/limited")) expect(callbackOf(came).type).toBe("hook.replied");
+    await expect.poll(async () => (await admin.usage(id)).data).toMatchObject([{ key: "key_1", requests: 4 }]);
+    // A limit that no turn fits into is said at once.
+    const narrow = await admin.createKey(id, { name: "n", limits: { tokens_per_minute: 10 } });
+    const small = await create({ ...body, verification: { type: "standard" }, reply }, narrow.secret);
+    await post(small.url, standardPost(small.secret, { key: "k", text: "Hello!" }));
+    await expect.poll(() => receiver.at("/limited").length, { timeout: 20_000 }).toBe(5);
+    expect(callbackOf(receiver.at("/limited")[4]!)).toMatchObject({ type: "hook.failed", data: { response: null } });
+  });
+
   it("opens it no more when it is revoked, and the tenant takes all with it", async () => {
     const { id } = await admin.createTenant("Eve");
     const made = await admin.createKey(id, { name: "k" });

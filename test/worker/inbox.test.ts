@@ -104,6 +104,24 @@ describe("a post", () => {
     expect((await sql("SELECT max(strikes) AS most FROM deliveries"))[0]).toEqual({ most: 0 });
   });
 
+  it("does not overtake one that waits, except in another conversation", async () => {
+    await stub().create(hook);
+    await post({ key: "a", text: "First." }, "m-1");
+    const [first] = (await ended(1)) as [DeliveryView];
+    const running = await conversationOf(first).begin(say("Tell me a story.", { options: { maxTokens: 400 } }));
+    await post({ key: "a", text: "Second." }, "m-2");
+    await expect.poll(() => sql("SELECT id FROM deliveries WHERE due_ms > created_ms")).toHaveLength(1);
+    await sql("UPDATE deliveries SET due_ms = 9e15 WHERE id = 'm-2'");
+    await conversationOf(first).cancel(running.turn);
+    await post({ key: "a", text: "Third." }, "m-3");
+    await post({ key: "b", text: "Elsewhere." }, "m-4");
+    await expect.poll(statuses, { timeout: 10_000 }).toEqual(["completed", "queued", "queued", "completed"]);
+    await sql("UPDATE deliveries SET due_ms = 1 WHERE id = 'm-2'");
+    await ring();
+    await ended(4);
+    expect(await said(first)).toEqual(["First.", "Tell me a story.", "Second.", "Third."]);
+  });
+
   it("goes on with a conversation of its own after the one of its key was deleted", async () => {
     hook = { ...hook, instructions: "Be kind." };
     await stub().create(hook);
@@ -111,6 +129,9 @@ describe("a post", () => {
     const [first] = (await ended(1)) as [DeliveryView];
     await conversationOf(first).removeBranch(0);
     await post({ key: "a", text: "Second." }, "m-2");
+    await ended(2);
+    // The tombstone of the first goes after a day.
+    await runDurableObjectAlarm(conversationOf(first) as never);
     await post({ key: "a", text: "Third." }, "m-3");
     const [, second, third] = (await ended(3)) as [DeliveryView, DeliveryView, DeliveryView];
     expect(second.conversation).not.toBe(first.conversation);
