@@ -9,6 +9,8 @@ export { Batch } from "./batch/batch.ts";
 export { BatchRegistry } from "./batch/registry.ts";
 export { Conversation } from "./conversation/conversation.ts";
 export { NamedRequest } from "./conversation/named-request.ts";
+export { Hook } from "./inbox/hook.ts";
+export { HookRegistry } from "./inbox/registry.ts";
 export { WebhookEndpoint } from "./outbox/endpoint.ts";
 export { WebhookRegistry } from "./outbox/registry.ts";
 export { Tenant } from "./tenant/tenant.ts";

@@ -95,6 +95,8 @@ describe("a deployment", () => {
       { name: "WEBHOOK_ENDPOINTS", class_name: "WebhookEndpoint" },
       { name: "BATCHES", class_name: "Batch" },
       { name: "BATCH_REGISTRIES", class_name: "BatchRegistry" },
+      { name: "HOOKS", class_name: "Hook" },
+      { name: "HOOK_REGISTRIES", class_name: "HookRegistry" },
     ]);
     const classes = config.migrations.flatMap((migration) => migration.new_sqlite_classes ?? []);
     expect(classes).toEqual([
@@ -106,6 +108,8 @@ describe("a deployment", () => {
       "WebhookEndpoint",
       "Batch",
       "BatchRegistry",
+      "Hook",
+      "HookRegistry",
     ]);
   });
 });

@@ -17,6 +17,7 @@ import {
 import { batchResults, batchStatus, submitBatch } from "./batch.ts";
 import { convertFolder } from "./convert.ts";
 import { systemError } from "./files.ts";
+import { createHook, deleteHook, listHookDeliveries, listHooks, rotateHook } from "./hooks.ts";
 import { inspect } from "./inspect.ts";
 import { writeLogits } from "./logits.ts";
 import { printPlan } from "./plan.ts";
@@ -228,6 +229,37 @@ remote(webhooks, "replay", "tell an event anew, or all of a time")
   .addOption(new Option("--status <status>", "only those").choices(["delivered", "failed"]))
   .action(replayWebhook);
 remote(webhooks, "delete", "delete an endpoint and its log").argument("<id>").action(deleteWebhook);
+
+const hooks = program
+  .command("hooks")
+  .description("addresses of a server that turn signed posts of other services into turns")
+  .addHelpText("after", `${withApiKey}\nA service's own secret is read from GRIFFIN_HOOK_SECRET.`);
+remote(hooks, "create", "make a hook; print its secret, where the server makes it, and what signs replies, once")
+  .addOption(
+    new Option("--from <service>", "who signs the posts").choices(["standard", "github", "slack"]).default("standard"),
+  )
+  .requiredOption("--input <template>", "what the model is told, such as '{{ comment.body }}'")
+  .option("--key <template>", "posts with the same key go on with one conversation; all do unless told")
+  .option("--name <name>")
+  .option("--model <id>")
+  .option("--instructions <text>", "new conversations begin with them")
+  .option("--max-tokens <n>", "of a reply", integer(1))
+  .addOption(new Option("--callback <address>", "send replies there").conflicts("toSlack"))
+  .option("--to-slack", "send replies to the response_url that Slack gives")
+  .action(createHook);
+remote(hooks, "list", "list hooks").action(listHooks);
+remote(hooks, "rotate", "print a new secret for a hook, once")
+  .argument("<id>")
+  .option("--signing", "the one that signs replies")
+  .option("--grace <seconds>", "so long the old secret is good as well", integer(0), 86_400)
+  .action(rotateHook);
+remote(hooks, "deliveries", "print what was posted to a hook, and what became of it")
+  .argument("<id>")
+  .addOption(
+    new Option("--status <status>", "only those").choices(["queued", "in_progress", "completed", "failed", "ignored"]),
+  )
+  .action(listHookDeliveries);
+remote(hooks, "delete", "delete a hook and its log; its conversations stay").argument("<id>").action(deleteHook);
 
 const batch = program
   .command("batch")

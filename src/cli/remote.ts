@@ -43,6 +43,17 @@ export async function send(
   throw new GriffinError(answer.status === 401 ? "invalid_api_key" : "invalid_argument", `${url}: ${said}`);
 }
 
+/** All pages of a list; `page` answers to a query such as `limit=100&after=…`. */
+export async function pagesOf<T>(page: (query: string) => Promise<Page<T>>): Promise<T[]> {
+  const values: T[] = [];
+  for (let query = "limit=100"; ;) {
+    const { data, has_more: hasMore, last_id: last } = await page(query);
+    values.push(...data);
+    if (!hasMore || !last) return values;
+    query = `limit=100&after=${encodeURIComponent(last)}`;
+  }
+}
+
 export function print<T extends object>(value: T, { json }: ServerOptions, line: (value: T) => string): void {
   console.log(json ? JSON.stringify(value, null, 2) : line(value));
 }

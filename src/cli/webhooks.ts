@@ -1,6 +1,6 @@
 // griffin webhooks: where a tenant's events go, over the server's API. The tenant's key comes from GRIFFIN_API_KEY, never
 // from an option: other users of a machine see those. An open server needs none.
-import { callServer, date, print, printAll, type Page, type ServerOptions } from "./remote.ts";
+import { callServer, date, pagesOf, print, printAll, type ServerOptions } from "./remote.ts";
 
 interface Endpoint {
   id: string;
@@ -94,15 +94,8 @@ const call = <T>(options: ServerOptions, method: string, path: string, body?: ob
   callServer<T>(options, process.env["GRIFFIN_API_KEY"], method, `/v1/webhook_endpoints${path}`, body);
 
 /** All pages of a list. */
-async function all<T>(options: ServerOptions, path: string, query = ""): Promise<T[]> {
-  const values: T[] = [];
-  for (let after = ""; ;) {
-    const page = await call<Page<T>>(options, "GET", `${path}?limit=100${query}${after}`);
-    values.push(...page.data);
-    if (!page.has_more || !page.last_id) return values;
-    after = `&after=${encodeURIComponent(page.last_id)}`;
-  }
-}
+const all = <T>(options: ServerOptions, path: string, query = ""): Promise<T[]> =>
+  pagesOf<T>((page) => call(options, "GET", `${path}?${page}${query}`));
 
 function endpointLine({ id, name, url, event_types, status, disabled_reason, signing_secret_hint }: Endpoint): string {
   const state = disabled_reason === null ? status : `${status} (${disabled_reason})`;

@@ -10,6 +10,7 @@ import type { Admission, Rate, Rates } from "../tenant/protocol.ts";
 import { callerOf } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
 import { errorResponse, requestError, retryHeaders } from "./errors.ts";
+import { isHookPost } from "./hooks.ts";
 import { mostTokensOf } from "./most-tokens.ts";
 import { bodyLimitBytes, discardBody } from "./read-body.ts";
 
@@ -79,8 +80,9 @@ export const adminAccess: MiddlewareHandler<AppEnv> = async (context, next) => {
   return next();
 };
 
-/** Where nobody needs a key, or administrators need theirs. */
-const needsNoKey = ({ env, req }: Context<AppEnv>) => isOpen(env) || /^\/v1\/admin(\/|$)/.test(req.path);
+/** Where nobody needs a key, administrators need theirs, or a signature says who asks. */
+const needsNoKey = ({ env, req }: Context<AppEnv>) =>
+  isOpen(env) || /^\/v1\/admin(\/|$)/.test(req.path) || isHookPost(req);
 
 /** The key of a request: `authorization: Bearer …`. */
 function bearerOf({ req }: Context<AppEnv>): string | null {

@@ -7,6 +7,7 @@ import { newTenantId } from "../tenant/api-key.ts";
 import { noLimits, scopes, type KeyView, type TenantView } from "../tenant/protocol.ts";
 import type { AppEnv } from "./context.ts";
 import { codeOf } from "./errors.ts";
+import { removeHooks } from "./hooks.ts";
 import { listOf } from "./lists.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { found } from "./stubs.ts";
@@ -79,6 +80,7 @@ export const admin = new Hono<AppEnv>()
     // A deletion that broke off is brought to its end by another.
     await removed.catch(() => undefined);
     await registryOf(context.env, registryName(id)).removeAll();
+    await removeHooks(context, id);
     await directory(context).remove(id);
     await removed;
     return context.json({ id, object: "tenant.deleted", deleted: true });

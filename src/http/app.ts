@@ -17,6 +17,7 @@ import { conversations } from "./conversations.ts";
 import { errorResponse, loggableError, requestError } from "./errors.ts";
 import { files, isUpload } from "./files.ts";
 import { health } from "./health.ts";
+import { hooks, isHookPost } from "./hooks.ts";
 import { inputTokens } from "./input-tokens.ts";
 import { countRequest, metrics } from "./metrics.ts";
 import { items } from "./items.ts";
@@ -83,9 +84,9 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
       return errorResponse(new GriffinError("body_too_large", `A body may have at most ${bodyLimitBytes} bytes.`));
     },
   });
-  // Files have limits of their own.
+  // Files have limits of their own, and so has what is posted to hooks.
   app.use("/v1/*", (context, next) =>
-    isStateFile(context.req) || isUpload(context.req) ? next() : limitBody(context, next),
+    isStateFile(context.req) || isUpload(context.req) || isHookPost(context.req) ? next() : limitBody(context, next),
   );
 
   app.use("/v1/*", access);
@@ -104,6 +105,7 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
     webhookEndpoints,
     files,
     batches,
+    hooks,
     admin,
   ];
   for (const routes of [...api, health, metrics, openApi, transparency]) app.route("/", routes);

@@ -1,10 +1,11 @@
 // What every handler finds in its Hono context.
 import type { BatchEnv } from "../batch/env.ts";
+import type { InboxEnv } from "../inbox/env.ts";
 import type { Asker, Charge } from "../tenant/protocol.ts";
 import type { RequestLog } from "./request-log.ts";
 
 export interface AppEnv {
-  Bindings: BatchEnv;
+  Bindings: BatchEnv & InboxEnv;
   Variables: {
     log: RequestLog;
     /** The key of a request, as far as it tells itself; null where the server is open, or the key is the administrators'. */

@@ -1,31 +1,18 @@
 // Ids on the wire: a word for the kind, the object's name, a number in it. Knowing an id is the right to use it, so
 // names are hard to guess; an id that cannot be one answers exactly as one that nobody made.
+import { idPrefixes, type Id, type IdKind } from "../conversation/names.ts";
 import { GriffinError } from "../errors.ts";
 
-/** Kind of thing → the word its id begins with. */
-const prefixes = { conversation: "conv", response: "resp", "chat completion": "chatcmpl" } as const;
-export type IdKind = keyof typeof prefixes;
-
-/** A branch or a turn of an object. */
-export interface Id {
-  /** 32 characters of a–z and 2–7. */
-  object: string;
-  number: number;
-}
+export { formatId, idHead, type Id, type IdKind } from "../conversation/names.ts";
 
 const itemShape = /^(?:msg|fc|fco)_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})_(0|[1-9][0-9]{0,8})$/;
 const callShape = /^call_([a-z2-7]{32})_([1-9][0-9]{0,8})_0$/;
 const shape = /^([a-z]+)_([a-z2-7]{32})_(0|[1-9][0-9]{0,8})$/;
 
-/** What all ids of a kind in an object begin with; a number comes behind it. */
-export const idHead = (kind: IdKind, object: string): string => `${prefixes[kind]}_${object}_`;
-
-export const formatId = (kind: IdKind, { object, number }: Id): string => `${idHead(kind, object)}${number}`;
-
 /** Reads an id of that kind; fails with `not_found`, or as `unknown` says. */
 export function parseId(kind: IdKind, text: string, unknown: () => Error = () => noSuch(kind)): Id {
   const [, prefix, object, number] = shape.exec(text) ?? [];
-  if (prefix !== prefixes[kind] || object === undefined) throw unknown();
+  if (prefix !== idPrefixes[kind] || object === undefined) throw unknown();
   return { object, number: Number(number) };
 }
 
@@ -59,13 +46,13 @@ export function turnOfCall(text: string): Id | null {
   return object === undefined ? null : { object, number: Number(number) };
 }
 
-/** Files and batches → the word their ids begin with, as OpenAI's do. */
-const jobPrefixes = { file: "file-", batch: "batch_" } as const;
-const jobShape = /^(file-|batch_)([a-z2-7]{32})$/;
+/** Files, batches and hooks → the word their ids begin with, as OpenAI's do. */
+const jobPrefixes = { file: "file-", batch: "batch_", hook: "hook_" } as const;
+const jobShape = /^(file-|batch_|hook_)([a-z2-7]{32})$/;
 
 export const formatJobId = (kind: keyof typeof jobPrefixes, object: string): string => jobPrefixes[kind] + object;
 
-/** The object's name in the id of a file or a batch; fails with `not_found`. */
+/** The object's name in the id of a file, a batch or a hook; fails with `not_found`. */
 export function parseJobId(kind: keyof typeof jobPrefixes, text: string): string {
   const [, prefix, object] = jobShape.exec(text) ?? [];
   if (prefix !== jobPrefixes[kind] || object === undefined) throw noSuch(kind);

@@ -1,20 +1,11 @@
-// Names of objects, and keys of requests. A name is 160 bits in base 32: at random, or of a hash.
+// Names of objects that are hashes of what is asked.
+import { hashedName } from "../conversation/names.ts";
 import { leadingSystemTexts, type ChatMessage } from "../model/chat-template.ts";
 import { toolsText, type Tool } from "../model/tool-text.ts";
 
-const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
-const nameBytes = 20;
+export { hashedName, randomName } from "../conversation/names.ts";
+
 const leastSystemLength = 64;
-const utf8 = new TextEncoder();
-
-/** A name nobody can guess. */
-export const randomName = (): string => base32(crypto.getRandomValues(new Uint8Array(nameBytes)));
-
-/** The name that these strings, in this order, always have. */
-export async function hashedName(...parts: string[]): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", encodeParts(parts));
-  return base32(new Uint8Array(digest, 0, nameBytes));
-}
 
 /**
  * The object that keeps the prefixes of a chat: clients send the whole history each time, and the model with everything
@@ -42,28 +33,4 @@ export async function systemName(
   // Shorter ones are not worth it in any vocabulary.
   if (texts.join("").length < leastSystemLength) return null;
   return hashedName("system", model, ...texts);
-}
-
-/** Each string behind its length in bytes, so that different lists never have the same encoding. */
-function encodeParts(parts: readonly string[]): Uint8Array<ArrayBuffer> {
-  const texts = parts.map((part) => utf8.encode(part));
-  const encoded = new Uint8Array(texts.reduce((bytes, text) => bytes + 4 + text.length, 0));
-  const view = new DataView(encoded.buffer);
-  let at = 0;
-  for (const text of texts) {
-    view.setUint32(at, text.length);
-    encoded.set(text, at + 4);
-    at += 4 + text.length;
-  }
-  return encoded;
-}
-
-/** Five bits a character, highest first; RFC 4648 in small letters. */
-function base32(bytes: Uint8Array): string {
-  let text = "";
-  for (let bit = 0; bit < bytes.length * 8; bit += 5) {
-    const pair = ((bytes[bit >> 3] ?? 0) << 8) | (bytes[(bit >> 3) + 1] ?? 0);
-    text += alphabet.charAt((pair >> (11 - (bit & 7))) & 31);
-  }
-  return text;
 }

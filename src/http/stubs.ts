@@ -2,7 +2,9 @@
 // id that nobody made. Prefixes of chats live apart from conversations: their names are hashes of texts, so no id may
 // lead to them.
 import type { Context } from "hono";
+import { conversationName, nameOf } from "../conversation/names.ts";
 import type { TurnOptions } from "../conversation/protocol.ts";
+import { hookName } from "../inbox/env.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { AppEnv } from "./context.ts";
 import { codeOf } from "./errors.ts";
@@ -13,7 +15,7 @@ type Asked = Pick<Context<AppEnv>, "env" | "var">;
 
 /** The object that ids of conversations and responses name. */
 export const conversationStub = ({ env: { CONVERSATIONS }, var: { tenant } }: Asked, object: string) =>
-  CONVERSATIONS.get(CONVERSATIONS.idFromName(nameOf("conversation", tenant, object)));
+  CONVERSATIONS.get(CONVERSATIONS.idFromName(conversationName(tenant, object)));
 
 /** The object that keeps the prefixes of a chat. */
 export const prefixStub = ({ env: { CONVERSATIONS }, var: { tenant } }: Asked, object: string) =>
@@ -52,12 +54,16 @@ export function batchRegistryStub({ env: { BATCH_REGISTRIES }, var: { tenant } }
   return { name, stub: BATCH_REGISTRIES.get(BATCH_REGISTRIES.idFromName(name)) };
 }
 
+/** The object of a hook. Whoever posts to it says no tenant, so its name has none in it. */
+export const hookStub = ({ env: { HOOKS } }: Pick<Asked, "env">, object: string) =>
+  HOOKS.get(HOOKS.idFromName(hookName(object)));
+
+/** The object that knows a tenant's hooks. */
+export const hookRegistryStub = ({ env: { HOOK_REGISTRIES } }: Pick<Asked, "env">, tenant: string) =>
+  HOOK_REGISTRIES.get(HOOK_REGISTRIES.idFromName(nameOf("hooks", tenant, "all")));
+
 /** Where a tenant's files are in the bucket. No tenant is called "open". */
 export const fileFolder = ({ var: { tenant } }: Pick<Asked, "var">): string => `${tenant || "open"}/`;
-
-/** Tenants and objects have no slash in their names. */
-const nameOf = (kind: string, tenant: string, object: string) =>
-  tenant === "" ? `${kind}/${object}` : `${kind}/${tenant}/${object}`;
 
 /** What an object answers about an id; one that it does not know fails as `unknown` says. */
 export async function found<T>(answer: Promise<T>, unknown: () => Error): Promise<T> {

@@ -110,6 +110,14 @@ export const transparency = new Hono<AppEnv>().get("/transparency", async (conte
               <td>30 days, or until the endpoint is deleted</td>
             </tr>
             <tr>
+              <td>Posts to hooks: their ids, when they came, and which response they became; of GitHub's 90 days</td>
+              <td>7 days, or until the hook is deleted</td>
+            </tr>
+            <tr>
+              <td>What a post says, and a reply on its way to where its hook sends it</td>
+              <td>until the turn is over; until it was delivered, and a day more</td>
+            </tr>
+            <tr>
               <td>Logs: times, sizes, token counts, ids of requests; not a word of what was said</td>
               <td>as long as whoever runs this server keeps its logs</td>
             </tr>

@@ -104,7 +104,7 @@ export class WebhookRegistry extends DurableObject<OutboxEnv> {
   /** Hands an event to every endpoint that wants it, and answers when all of them have it stored. */
   async publish(event: WebhookEvent): Promise<void> {
     const wanting = this.#all().filter(
-      ({ disabled, eventTypes }) => disabled === null && eventTypes.includes(event.type),
+      ({ disabled, eventTypes }) => disabled === null && eventTypes.some((type) => type === event.type),
     );
     const registry = this.#name();
     await Promise.all(

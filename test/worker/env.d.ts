@@ -3,7 +3,9 @@ declare module "cloudflare:test" {
 
   // An ambient module may import nothing by a relative name: such a type would silently be any.
   // oxlint-disable-next-line typescript/consistent-type-imports
-  export const env: import("../../src/batch/env.ts").BatchEnv & { BARE: DurableObjectNamespace };
+  export const env: import("../../src/batch/env.ts").BatchEnv &
+    // oxlint-disable-next-line typescript/consistent-type-imports
+    import("../../src/inbox/env.ts").InboxEnv & { BARE: DurableObjectNamespace };
   export function runInDurableObject<R>(
     stub: DurableObjectStub,
     run: (instance: object, state: DurableObjectState) => R | Promise<R>,

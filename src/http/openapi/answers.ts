@@ -1,6 +1,7 @@
 // The forms of answers, as the OpenAPI document tells them. Answers are made elsewhere, in plain code; that they have
 // these forms is for the tests to show.
 import { z } from "zod";
+import { verifications } from "../../inbox/protocol.ts";
 
 const seconds = z.int().describe("Unix time in seconds");
 const count = z.int().min(0);
@@ -377,6 +378,62 @@ const signingFields = z.object({
 });
 export const signingSecret = named("WebhookSigningSecret", signingFields);
 export const newSigningSecret = named("NewWebhookSigningSecret", signingFields.extend(shownOnce));
+
+const hookFields = z.object({
+  id: z.string(),
+  object: z.literal("hook"),
+  created_at: seconds,
+  updated_at: seconds,
+  name: z.string(),
+  url: z.string().describe("Where the service posts to"),
+  model: z.string(),
+  instructions: z.string().nullable(),
+  verification: z.object({
+    type: z.enum(verifications),
+    secret_hint: z.string(),
+    previous_secret_until: seconds
+      .nullable()
+      .describe("Until then the secret before the last rotation is good as well"),
+  }),
+  conversation_key: z.string().nullable(),
+  input: z.string(),
+  max_output_tokens: count,
+  reply: z.object({ type: z.enum(["none", "callback", "slack"]), url: z.string().nullable() }),
+  signing_secret_hint: z.string().nullable(),
+  previous_signing_secret_until: seconds.nullable(),
+});
+export const hook = named("Hook", hookFields);
+export const hookWithSecrets = named(
+  "HookWithSecrets",
+  hookFields.extend({
+    secret: z.string().optional().describe("Where it was made here; shown this once"),
+    signing_secret: z.string().optional().describe("Of replies, where it was made just now; shown this once"),
+  }),
+);
+export const hooks = listOf(hook);
+export const deletedHook = z.object({ id: z.string(), object: z.literal("hook.deleted"), deleted: z.literal(true) });
+const deliveryOfHook = {
+  id: z.string().describe("As the service calls it"),
+  object: z.literal("hook.delivery"),
+  status: z.enum(["queued", "in_progress", "completed", "failed", "ignored"]),
+};
+export const hookReceipt = z.object(deliveryOfHook);
+export const hookDeliveries = listOf(
+  named(
+    "HookDelivery",
+    z.object({
+      ...deliveryOfHook,
+      created_at: seconds,
+      finished_at: seconds.nullable(),
+      conversation: z.string().nullable(),
+      response: z.string().nullable(),
+      error: z.object({ code: z.string(), message: z.string() }).nullable(),
+      reply: z
+        .enum(["none", "no_address", "pending", "handed_over"])
+        .describe("Whether it has one, and whether what delivers it has it"),
+    }),
+  ),
+);
 export const file = named(
   "File",
   z.object({

@@ -14,6 +14,7 @@ import { completionRequest } from "../completions.ts";
 import { eventsQuery } from "../conversation-events.ts";
 import { createRequest, forkRequest, updateRequest } from "../conversations.ts";
 import { filesQuery, uploadForm } from "../files.ts";
+import { createHookRequest, hookDeliveriesQuery, hooksQuery, rotateHookRequest, updateHookRequest } from "../hooks.ts";
 import { appendRequest, listQuery } from "../items.ts";
 import { responseRequest, retrieveQuery } from "../responses.ts";
 import { importQuery } from "../states.ts";
@@ -352,6 +353,84 @@ export const operations: readonly Operation[] = [
   },
   {
     method: "post",
+    path: "/v1/hooks",
+    tag: "Hooks",
+    summary: "Make a hook, an address that turns signed posts of another service into turns",
+    description:
+      "Its secret, where it was made here, and `signing_secret`, which signs replies to a callback, are shown this once.",
+    body: createHookRequest,
+    answer: answers.hookWithSecrets,
+  },
+  {
+    method: "get",
+    path: "/v1/hooks",
+    tag: "Hooks",
+    summary: "List hooks, the newest first",
+    query: hooksQuery,
+    answer: answers.hooks,
+  },
+  {
+    method: "get",
+    path: "/v1/hooks/{id}",
+    tag: "Hooks",
+    summary: "Get a hook",
+    answer: answers.hook,
+  },
+  {
+    method: "post",
+    path: "/v1/hooks/{id}",
+    tag: "Hooks",
+    summary: "Where the service posts to; no API key, its signature says who it is",
+    description:
+      "At most 256 KiB, an object of JSON or a form. The turn runs after the answer; the same delivery again is the same turn. Slack gets an empty 200 instead of 202, and its challenge back.",
+    headers: {
+      "webhook-id": "Standard Webhooks",
+      "webhook-timestamp": "Standard Webhooks: within five minutes",
+      "webhook-signature": "Standard Webhooks",
+      "X-Hub-Signature-256": "GitHub",
+      "X-GitHub-Delivery": "GitHub",
+      "X-Slack-Signature": "Slack",
+      "X-Slack-Request-Timestamp": "Slack: within five minutes",
+    },
+    answer: answers.hookReceipt,
+    status: 202,
+  },
+  {
+    method: "patch",
+    path: "/v1/hooks/{id}",
+    tag: "Hooks",
+    summary: "Change a hook",
+    description: "POST here is the service's. What was posted before keeps its input.",
+    body: updateHookRequest,
+    answer: answers.hookWithSecrets,
+  },
+  {
+    method: "delete",
+    path: "/v1/hooks/{id}",
+    tag: "Hooks",
+    summary: "Delete a hook and its log; its conversations stay",
+    answer: answers.deletedHook,
+  },
+  {
+    method: "post",
+    path: "/v1/hooks/{id}/rotate_secret",
+    tag: "Hooks",
+    summary: "Give a hook a new secret, of posts or of replies",
+    description: "The one before is good as well for `grace_seconds`, a day unless told.",
+    body: rotateHookRequest,
+    answer: answers.hookWithSecrets,
+  },
+  {
+    method: "get",
+    path: "/v1/hooks/{id}/deliveries",
+    tag: "Hooks",
+    summary: "List what was posted to a hook and what became of it, the newest first",
+    description: "Of the last 7 days; of GitHub, which signs no time, of 90.",
+    query: hookDeliveriesQuery,
+    answer: answers.hookDeliveries,
+  },
+  {
+    method: "post",
     path: "/v1/files",
     tag: "Files",
     summary: "Upload the input of a batch",
@@ -464,7 +543,7 @@ export const operations: readonly Operation[] = [
     method: "delete",
     path: "/v1/admin/tenants/{tenant}",
     tag: "Administration",
-    summary: "Delete a tenant, its keys, its usage and its webhook endpoints",
+    summary: "Delete a tenant, its keys, its usage, its webhook endpoints and its hooks",
     description: "Nobody can reach its conversations any more; they go when their time is over.",
     answer: answers.deletedTenant,
   },

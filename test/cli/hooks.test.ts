@@ -1,0 +1,57 @@
+// griffin hooks against a real server and a real receiver.
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { slackPost, standardPost } from "../clients/signed-posts.ts";
+import { administrator } from "../serve/administrator.ts";
+import { startReceiver, type Receiver } from "../serve/receiver.ts";
+import { startServer, type TestServer } from "../server.ts";
+import { griffin } from "./program.ts";
+
+let server: TestServer;
+let receiver: Receiver;
+let key: string;
+beforeAll(async () => {
+  receiver = await startReceiver();
+  server = await startServer({ environment: { ADMIN_KEY: "administrators", WEBHOOKS_DEVELOPMENT: "1" } });
+  const admin = administrator(server.url, "administrators");
+  key = (await admin.createKey((await admin.createTenant("Ada")).id, { name: "k" })).secret;
+});
+afterAll(async () => {
+  receiver.stop();
+  await server.stop();
+});
+
+const run = (args: string[], environment: Record<string, string> = {}) =>
+  griffin(["hooks", ...args, "--url", server.url], "", process.execPath, { GRIFFIN_API_KEY: key, ...environment });
+
+it("a hook is made, posted to, rotated and deleted", async () => {
+  const callback = ["--callback", `${receiver.url}/a`];
+  const made = await run(["create", "--input", "{{ text }}", "--max-tokens", "4", "--name", "mine", ...callback]);
+  const [secret = "", signing = ""] = made.stdout.trim().split("\n");
+  expect([secret, signing]).toEqual([expect.stringMatching(/^whsec_/), expect.stringMatching(/^whsec_/)]);
+  const [, id = "", url = ""] = /^(hook_\w+), posts go to (\S+)$/m.exec(made.stderr) ?? [];
+  const listed = (await run(["list"])).stdout;
+  expect(listed).toMatch(/^hook_\w+ {2}mine {2}http\S+ {2}pocket {2}standard ….{4} {2}replies: callback http\S+\n$/);
+  expect(listed).not.toContain(secret);
+
+  const post = (by: string) => fetch(url, { method: "POST", ...standardPost(by, { text: "Hello!" }, "msg_1") });
+  expect((await post(secret)).status).toBe(202);
+  await expect.poll(() => receiver.at("/a").length, { timeout: 20_000 }).toBe(1);
+  const log = (await run(["deliveries", id, "--status", "completed"])).stdout;
+  expect(log).toMatch(/^\S+ \S+ {2}msg_1 {2}completed {2}resp_\w+ {2}reply (pending|handed_over)\n$/);
+  const rotated = (await run(["rotate", id, "--grace", "0"])).stdout.trim();
+  expect([(await post(secret)).status, (await post(rotated)).status]).toEqual([401, 202]);
+  expect((await run(["rotate", id, "--signing"])).stdout).toMatch(/^whsec_\S+\n$/);
+  expect((await run(["delete", id])).stdout).toBe(`${id} deleted\n`);
+  expect((await run(["list"])).stdout).toBe("none\n");
+});
+
+it("a service's own secret comes from the environment", async () => {
+  const secret = "0123456789abcdef0123456789abcdef";
+  const create = ["create", "--from", "slack", "--input", "{{ text }}", "--to-slack"];
+  expect(await run(create)).toMatchObject({ status: 1, stderr: expect.stringContaining("verification.secret") });
+  const made = await run(create, { GRIFFIN_HOOK_SECRET: secret });
+  const [, url = ""] = /posts go to (\S+)/.exec(made.stderr) ?? [];
+  expect(made.stdout).not.toContain(secret);
+  const posted = await fetch(url, { method: "POST", ...slackPost(secret, { text: "Hi." }) });
+  expect([posted.status, await posted.text()]).toEqual([200, ""]);
+});
