@@ -6,11 +6,11 @@ import { registryName, registryOf } from "../outbox/env.ts";
 import { newTenantId } from "../tenant/api-key.ts";
 import { noLimits, scopes, type KeyView, type TenantView } from "../tenant/protocol.ts";
 import type { AppEnv } from "./context.ts";
-import { codeOf } from "./errors.ts";
 import { removeHooks } from "./hooks.ts";
 import { listOf } from "./lists.ts";
+import { seconds } from "./unix-time.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
-import { found } from "./stubs.ts";
+import { found, orGone } from "./stubs.ts";
 
 const name = z.string().min(1).max(200);
 const most = z
@@ -155,14 +155,6 @@ function keyOf(context: Context<AppEnv, `${string}/:key`>): number {
 
 const unknownTenant = () => new GriffinError("not_found", "There is no tenant with this id.");
 const unknownKey = () => new GriffinError("not_found", "There is no key with this id.");
-
-/** Nothing, where that is what there is. */
-function orGone(error: unknown): null {
-  if (codeOf(error) === "not_found") return null;
-  throw error;
-}
-
-const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 const milliseconds = (time: number | null | undefined) => (time === null || time === undefined ? time : time * 1000);
 
 const tenantObject = ({ id, name: called, createdMs, limits: own }: TenantView) => ({

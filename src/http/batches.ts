@@ -5,14 +5,14 @@ import { endpoints, type BatchView } from "../batch/protocol.ts";
 import { GriffinError } from "../errors.ts";
 import { registryName } from "../outbox/env.ts";
 import type { AppEnv } from "./context.ts";
-import { codeOf, requestError } from "./errors.ts";
+import { requestError } from "./errors.ts";
 import { bucketOf, expiryAfter } from "./files.ts";
 import { formatJobId, noSuch, parseJobId } from "./ids.ts";
 import { listOf } from "./lists.ts";
 import { randomName } from "./object-names.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { repeatOf } from "./repeat.ts";
-import { batchRegistryStub, batchStub, fileFolder, found } from "./stubs.ts";
+import { batchRegistryStub, batchStub, fileFolder, found, orGone } from "./stubs.ts";
 import { metadata } from "./turn-fields.ts";
 import { checkAddress, checkSigning } from "./webhook-endpoints.ts";
 
@@ -89,12 +89,6 @@ function parseFileId(id: string): void {
   } catch {
     throw unknownInput();
   }
-}
-
-/** Nothing, where that is what there is. */
-function orGone(error: unknown): null {
-  if (codeOf(error) === "not_found") return null;
-  throw error;
 }
 
 const seconds = (ms: number | undefined) => (ms === undefined ? undefined : Math.floor(ms / 1000));

@@ -8,12 +8,13 @@ import { secretFault } from "../inbox/signatures.ts";
 import { mostTemplateCharacters, templateFault } from "../inbox/templates.ts";
 import { newSecret } from "../outbox/signing.ts";
 import type { AppEnv } from "./context.ts";
-import { codeOf, errorResponse, requestError } from "./errors.ts";
+import { errorResponse, requestError } from "./errors.ts";
 import { formatJobId, noSuch, parseJobId } from "./ids.ts";
 import { listOf } from "./lists.ts";
 import { randomName } from "./object-names.ts";
+import { seconds } from "./unix-time.ts";
 import { checkShape, readBody, readBytes, wholeNumber } from "./read-body.ts";
-import { found, hookRegistryStub, hookStub } from "./stubs.ts";
+import { found, hookRegistryStub, hookStub, orGone } from "./stubs.ts";
 import { maxTokens, turnOptions } from "./turn-fields.ts";
 import { checkAddress } from "./webhook-endpoints.ts";
 
@@ -242,12 +243,6 @@ function objectOf(id: string): string | null {
   }
 }
 
-/** Nothing, where that is what there is. */
-function orGone(error: unknown): null {
-  if (codeOf(error) === "not_found") return null;
-  throw error;
-}
-
 function replyToOf(context: Asked, reply: ReplyTo): ReplyTo {
   if (reply.type === "callback") checkAddress(context, reply.url, "reply.url");
   return reply;
@@ -271,8 +266,6 @@ const shownOnce = (made: string | null, signingSecret: string | null) => ({
   ...(made !== null && { secret: made }),
   ...(signingSecret !== null && { signing_secret: signingSecret }),
 });
-
-const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
 function hookObject({ req }: Asked, view: HookView) {
   const { replyTo, signing } = view;

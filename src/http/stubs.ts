@@ -73,3 +73,9 @@ export async function found<T>(answer: Promise<T>, unknown: () => Error): Promis
     throw codeOf(error) === "not_found" ? unknown() : error;
   }
 }
+
+/** Nothing, where that is what there is: for what may go while it is listed. */
+export function orGone(error: unknown): null {
+  if (codeOf(error) === "not_found") return null;
+  throw error;
+}

@@ -12,6 +12,7 @@ import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
 import { listOf } from "./lists.ts";
 import { randomName } from "./object-names.ts";
+import { seconds } from "./unix-time.ts";
 import { checkShape, readBody, wholeNumber } from "./read-body.ts";
 import { found } from "./stubs.ts";
 
@@ -181,8 +182,6 @@ function graceMs(request: z.infer<typeof rotateSecretRequest>): number {
   const { grace_seconds: seconds, keep_old_secret_active_for_24_hours: keeps } = request;
   return (seconds ?? (keeps === false ? 0 : daySeconds)) * 1000;
 }
-
-const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
 const endpointObject = (view: EndpointView) => ({
   id: view.id,

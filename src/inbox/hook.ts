@@ -10,6 +10,7 @@ import type { TurnView } from "../conversation/protocol.ts";
 import { GriffinError } from "../errors.ts";
 import { isDevelopment, onceOf, registryOf } from "../outbox/env.ts";
 import type { SigningSecretView } from "../outbox/protocol.ts";
+import { validSecrets, type Secret } from "../outbox/signing.ts";
 import { Deliveries, type Open } from "./deliveries.ts";
 import { replyRegistryName, type InboxEnv } from "./env.ts";
 import { challengeOf, namesOf, payloadOf, type DeliveryNames, type Payload } from "./payload.ts";
@@ -46,12 +47,6 @@ const mostWaitMs = dayMs;
 const keepMs: Readonly<Record<Verification, number>> = { standard: 7 * dayMs, slack: 7 * dayMs, github: 90 * dayMs };
 
 const hookKey = "hook";
-
-interface Secret {
-  secret: string;
-  /** null: until it is rotated. */
-  untilMs: number | null;
-}
 
 interface Stored extends Omit<NewHook, "secret"> {
   /** The newest first. */
@@ -91,7 +86,7 @@ export class Hook extends DurableObject<InboxEnv> {
   async view(tenant: string): Promise<HookView> {
     const { secrets, tenant: _, key: __, ...hook } = this.#known(tenant);
     const [newest] = secrets;
-    const [previous] = validSecrets(secrets, Date.now()).slice(1);
+    const [previous] = goodSecrets(secrets, Date.now()).slice(1);
     return {
       ...hook,
       secretHint: hintOf(newest?.secret ?? ""),
@@ -148,7 +143,7 @@ export class Hook extends DurableObject<InboxEnv> {
   async receive(post: Post): Promise<Receipt> {
     const nowMs = Date.now();
     const verification = this.#hook?.verification ?? "standard";
-    const secrets = validSecrets(this.#hook?.secrets ?? [], nowMs).map(({ secret }) => secret);
+    const secrets = goodSecrets(this.#hook?.secrets ?? [], nowMs).map(({ secret }) => secret);
     if (!(await isSigned(verification, secrets, post, nowMs))) return { status: "refused" };
     const payload = payloadOf(post);
     if (payload === null) return { status: "malformed", message: "The body is neither an object of JSON nor a form." };
@@ -360,8 +355,8 @@ const errorOf = (outcome: Exclude<Outcome, { type: "ended" }>) =>
     : { code: "timeout", message: "What this needs was taken for a day." };
 
 /** Those that are good now, the newest first. */
-const validSecrets = (secrets: readonly Secret[], nowMs: number): Secret[] =>
-  secrets.filter(({ untilMs }) => untilMs === null || untilMs > nowMs).slice(0, mostSecrets);
+const goodSecrets = (secrets: readonly Secret[], nowMs: number): Secret[] =>
+  validSecrets(secrets, nowMs).slice(0, mostSecrets);
 
 /** By its end a secret is told from others. */
 const hintOf = (secret: string): string => `…${secret.slice(-4)}`;

@@ -1,24 +1,19 @@
 // griffin hooks against a real server and a real receiver.
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { slackPost, standardPost } from "../clients/signed-posts.ts";
-import { administrator } from "../serve/administrator.ts";
-import { startReceiver, type Receiver } from "../serve/receiver.ts";
-import { startServer, type TestServer } from "../server.ts";
+import type { Receiver } from "../serve/receiver.ts";
+import type { TestServer } from "../server.ts";
 import { griffin } from "./program.ts";
+import { startTenantServer, type TenantServer } from "./tenant-server.ts";
 
 let server: TestServer;
 let receiver: Receiver;
 let key: string;
+let stop: TenantServer["stop"];
 beforeAll(async () => {
-  receiver = await startReceiver();
-  server = await startServer({ environment: { ADMIN_KEY: "administrators", WEBHOOKS_DEVELOPMENT: "1" } });
-  const admin = administrator(server.url, "administrators");
-  key = (await admin.createKey((await admin.createTenant("Ada")).id, { name: "k" })).secret;
+  ({ server, receiver, key, stop } = await startTenantServer());
 });
-afterAll(async () => {
-  receiver.stop();
-  await server.stop();
-});
+afterAll(() => stop());
 
 const run = (args: string[], environment: Record<string, string> = {}) =>
   griffin(["hooks", ...args, "--url", server.url], "", process.execPath, { GRIFFIN_API_KEY: key, ...environment });
