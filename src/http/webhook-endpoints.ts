@@ -179,8 +179,8 @@ const unknownEndpoint = () => new GriffinError("not_found", "There is no webhook
 const unknownEvent = () => new GriffinError("not_found", "There is no event with this id in the log.");
 
 function graceMs(request: z.infer<typeof rotateSecretRequest>): number {
-  const { grace_seconds: seconds, keep_old_secret_active_for_24_hours: keeps } = request;
-  return (seconds ?? (keeps === false ? 0 : daySeconds)) * 1000;
+  const { grace_seconds: grace, keep_old_secret_active_for_24_hours: keeps } = request;
+  return (grace ?? (keeps === false ? 0 : daySeconds)) * 1000;
 }
 
 const endpointObject = (view: EndpointView) => ({
