@@ -1,49 +1,40 @@
-// Telling of turns that ended: what is in the outbox of a conversation, or was when it was deleted, goes to the objects
-// that deliver webhooks, and stays until they have it.
+// Telling of turns that ended: what is in the outbox of a conversation, or was of a turn that was deleted, goes to the
+// objects that deliver webhooks, and stays until they have it.
 import type { DurableObjectStorage } from "@cloudflare/workers-types";
-import { registryOf, type OutboxEnv } from "../outbox/env.ts";
+import type { OutboxEnv } from "../outbox/env.ts";
 import { handOver } from "../outbox/hand-over.ts";
 import type { TurnNotice } from "./outbox.ts";
-import type { TurnOptions } from "./protocol.ts";
 
 const leftPrefix = "notice/";
 
-/** Hands notices over, and calls `done` for each that has arrived. Never throws; false where one has not. */
-export async function announce(
-  notices: readonly TurnNotice[],
-  env: OutboxEnv,
-  done: (turn: number) => void,
-): Promise<boolean> {
-  const handed = notices.map(async ({ turn, notice }) => {
-    await handOver(notice, env);
-    done(turn);
-  });
-  const failed = (await Promise.allSettled(handed)).filter(({ status }) => status === "rejected").length;
-  if (failed > 0) console.error(JSON.stringify({ event: "notices_not_handed_over", notices: failed }));
-  return failed === 0;
+/** Hands a notice over; nothing where there is none. Never throws; false where it has not arrived. */
+export async function announce(told: TurnNotice | undefined, env: OutboxEnv): Promise<boolean> {
+  if (told === undefined) return true;
+  try {
+    await handOver(told.notice, env);
+    return true;
+  } catch (error) {
+    const name = error instanceof Error ? error.name : "unknown";
+    console.error(JSON.stringify({ event: "notice_not_handed_over", error_name: name }));
+    return false;
+  }
 }
 
-/** The types of events that somebody wants to be told of at the end of a turn; undefined: nobody knows. */
-export async function wantedOf({ notify }: TurnOptions, env: OutboxEnv): Promise<string[] | undefined> {
-  // An address of its own is told in any case.
-  if (notify === null || notify.url !== null) return undefined;
-  return registryOf(env, notify.registry)
-    .wanted()
-    .catch(() => undefined);
-}
-
-/** Keeps notices of a conversation that is deleted. */
+/** Keeps notices of turns that are deleted. */
 export function leaveNotices({ kv }: DurableObjectStorage, notices: readonly TurnNotice[]): void {
   for (const each of notices) kv.put(leftPrefix + each.turn, each);
 }
 
-/** Whether a deleted conversation left something to tell. */
-export const hasLeft = (storage: DurableObjectStorage): boolean => leftOf(storage).length > 0;
-
-/** Hands over what a deleted conversation left behind; false where something is still there. */
-export async function announceLeft(storage: DurableObjectStorage, env: OutboxEnv): Promise<boolean> {
-  return announce(leftOf(storage), env, (turn) => void storage.kv.delete(leftPrefix + turn));
-}
-
-const leftOf = ({ kv }: DurableObjectStorage): TurnNotice[] =>
+/** Notices of turns that were deleted. */
+export const leftNotices = ({ kv }: DurableObjectStorage): TurnNotice[] =>
   [...kv.list<TurnNotice>({ prefix: leftPrefix })].map(([, each]) => each);
+
+/** Hands over what deleted turns left behind; false where something is still there. */
+export async function announceLeft(storage: DurableObjectStorage, env: OutboxEnv): Promise<boolean> {
+  const handed = leftNotices(storage).map(async (left) => {
+    const isDone = await announce(left, env);
+    if (isDone) storage.kv.delete(leftPrefix + left.turn);
+    return isDone;
+  });
+  return (await Promise.all(handed)).every((isDone) => isDone);
+}

@@ -14,7 +14,7 @@ import {
   repeatedTurn,
 } from "./accept.ts";
 import { Alarm } from "./alarm.ts";
-import { announceLeft, hasLeft, leaveNotices } from "./announce.ts";
+import { announceLeft, leaveNotices, leftNotices } from "./announce.ts";
 import { settle } from "./charges.ts";
 import type { CompletionRequest } from "./completion-protocol.ts";
 import { beginCompletion } from "./completions.ts";
@@ -228,7 +228,7 @@ export class Conversation extends DurableObject<Env> {
   async remove(turn: number): Promise<void> {
     await this.#stop(turn);
     await this.#forgetShared();
-    this.#known().removeTurn(turn);
+    this.#removeTurn(this.#known(), turn);
     if (this.#isEmpty()) await this.#leaveTombstone();
   }
 
@@ -384,8 +384,19 @@ export class Conversation extends DurableObject<Env> {
   /** Leaves nothing of a turn that was not to be kept. */
   #forgetTurn(turn: number): Promise<void> | undefined {
     if (orDamaged(() => this.#store?.turn(turn))?.options.store !== false) return undefined;
-    this.#store?.removeTurn(turn);
-    return this.#isEmpty() ? this.#forget() : undefined;
+    this.#removeTurn(this.#known(), turn);
+    if (!this.#isEmpty()) return undefined;
+    return leftNotices(this.ctx.storage).length > 0 ? this.#leaveTombstone() : this.#forget();
+  }
+
+  /** Deletes a turn, but not what is still to be told of it. */
+  #removeTurn(store: Store, turn: number): void {
+    const notice = store.notice(turn);
+    if (notice !== undefined) {
+      leaveNotices(this.ctx.storage, [notice]);
+      this.#alarm.ringBy(Date.now() + recoverAfterMs);
+    }
+    store.removeTurn(turn);
   }
 
   /** Sees to it that what was kept long enough goes, though nobody asks for it. */
@@ -444,7 +455,7 @@ export class Conversation extends DurableObject<Env> {
   /** Deletes everything, but that something was here. */
   async #leaveTombstone(): Promise<void> {
     // Without a pause: nobody can begin anew in between, and a process that dies leaves all or nothing.
-    const notices = this.#store?.notices() ?? [];
+    const notices = [...leftNotices(this.ctx.storage), ...(this.#store?.notices() ?? [])];
     const isDone = this.#forget();
     this.ctx.storage.kv.put(isDeletedKey, true);
     leaveNotices(this.ctx.storage, notices);
@@ -455,7 +466,7 @@ export class Conversation extends DurableObject<Env> {
   /** Deletes what is left of a deleted conversation, a day after everything about it was told. */
   async #dropTombstone(): Promise<void> {
     const { storage } = this.ctx;
-    if (!hasLeft(storage)) return storage.deleteAll();
+    if (leftNotices(storage).length === 0) return storage.deleteAll();
     const isDone = await announceLeft(storage, this.env);
     this.#alarm.ringBy(Date.now() + (isDone ? rememberedMs : recoverAfterMs));
   }

@@ -1,15 +1,12 @@
-// What is to be told of turns that ended: a row from the transaction that ends a turn until the objects that deliver
-// webhooks have it.
-import { endEvent, type EventType } from "../outbox/events.ts";
+// The outbox: what is to be told of turns that ended. It has no rows of its own. A turn is in it from the transaction that
+// ends it, because it was marked as unsettled when it began, until the mark is taken away: then the objects that deliver
+// webhooks have its event, and the tenant knows what it cost. Whether anybody wants to know is asked when it has ended,
+// so that an endpoint that was made while it ran is told as well.
+import { endEvent } from "../outbox/events.ts";
 import type { Notice } from "../outbox/protocol.ts";
 import type { Database } from "./database.ts";
-import type { Notify, TurnOptions, TurnStatus } from "./protocol.ts";
-
-/** How a turn ended. */
-export interface End {
-  status: Exclude<TurnStatus, "in_progress">;
-  nowMs: number;
-}
+import type { TurnOptions, TurnStatus } from "./protocol.ts";
+import type { TurnError } from "./turns.ts";
 
 /** A notice, and the turn that it is of. */
 export interface TurnNotice {
@@ -17,35 +14,41 @@ export interface TurnNotice {
   notice: Notice;
 }
 
-/** Puts the end of a turn into the outbox, where somebody is to be told of it. `wanted` undefined: nobody knows who. */
-export function addNotice(
-  db: Database,
-  turn: number,
-  { status, nowMs }: End,
-  wanted: readonly string[] | undefined,
-): void {
-  const notify = notifyOf(db, turn);
-  const type: EventType = `response.${status}`;
-  if (notify === null || (notify.url === null && wanted?.includes(type) === false)) return;
-  const { registry, url } = notify;
-  const notice: Notice = { registry, url, event: endEvent(type, `${notify.idHead}${turn}`, nowMs) };
-  db.write(`notice ${turn}`, "INSERT INTO outbox (turn, notice) VALUES (?, ?)", turn, JSON.stringify(notice));
+interface EndedRow extends Record<string, string | number | null> {
+  turn: number;
+  status: Exclude<TurnStatus, "in_progress">;
+  finished_ms: number;
+  options: string;
+  /** JSON, the reply of a turn that failed. */
+  failure: string | null;
 }
 
-export function readNotices(db: Database): TurnNotice[] {
-  const rows = db.read<{ turn: number; notice: string }>("SELECT turn, notice FROM outbox ORDER BY turn");
-  return rows.map(({ turn, notice }) => ({ turn, notice: JSON.parse(notice) as Notice }));
+/** What is still to be told of turns that ended; of one turn where it is named. */
+export function readNotices(db: Database, turn: number | null = null): TurnNotice[] {
+  const failure = "CASE WHEN status = 'failed' THEN CAST(reply AS TEXT) END AS failure";
+  const ended = `SELECT turn, status, finished_ms, options, ${failure} FROM turns
+    WHERE unsettled AND status <> 'in_progress'`;
+  const rows =
+    turn === null ? db.read<EndedRow>(`${ended} ORDER BY turn`) : db.read<EndedRow>(`${ended} AND turn = ?`, turn);
+  return rows.flatMap((row) => {
+    const notice = noticeOf(row);
+    return notice === null ? [] : [{ turn: row.turn, notice }];
+  });
 }
 
-export function deleteNotice(db: Database, turn: number): void {
-  db.write(`notice ${turn}`, "DELETE FROM outbox WHERE turn = ?", turn);
+/** null where nobody was to be told, or what the turn was asked is damaged. */
+function noticeOf({ turn, status, finished_ms: endedMs, options, failure }: EndedRow): Notice | null {
+  const notify = parsed<TurnOptions>(options)?.notify;
+  if (!notify) return null;
+  const isRefused = parsed<{ error: TurnError | null }>(failure)?.error?.code === "refused";
+  // What moderation refused is shown as a reply that it broke off.
+  const type = `response.${isRefused ? "incomplete" : status}` as const;
+  return { registry: notify.registry, url: notify.url, event: endEvent(type, `${notify.idHead}${turn}`, endedMs) };
 }
 
-/** Whom to tell of a turn; nobody where what it was asked is damaged. */
-function notifyOf(db: Database, turn: number): Notify | null {
-  const [row] = db.read<{ options: string }>("SELECT options FROM turns WHERE turn = ?", turn);
+function parsed<T>(json: string | null): Partial<T> | null {
   try {
-    return (JSON.parse(row?.options ?? "{}") as Partial<TurnOptions>).notify ?? null;
+    return JSON.parse(json ?? "null") as Partial<T> | null;
   } catch {
     return null;
   }

@@ -2,13 +2,13 @@
 // settled and told of when it is over. What a process that died had begun is taken up again.
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import type { Alarm } from "./alarm.ts";
-import { announce, wantedOf } from "./announce.ts";
+import { announce, announceLeft } from "./announce.ts";
 import { RunningCharge, settle } from "./charges.ts";
 import type { Env } from "./env.ts";
 import { LiveTurn } from "./live-turn.ts";
 import { countTurn } from "./metrics.ts";
 import { orDamaged } from "./parts.ts";
-import type { TurnOptions, TurnUsage } from "./protocol.ts";
+import type { TurnUsage } from "./protocol.ts";
 import { runTurn, type TurnHost } from "./run-turn.ts";
 import type { Store } from "./store.ts";
 import { turnLine } from "./turn-log.ts";
@@ -54,7 +54,8 @@ export class RunningTurns {
     this.#live.set(turn, live);
     const { options } = turnRow(store, turn);
     const charge = new RunningCharge(options.chargedTo, env, isOld);
-    const settled = async (usage: TurnUsage | null) => this.#settled(turn, await charge.settle(usage));
+    let concluded: Promise<void> | undefined;
+    const conclude = (usage: TurnUsage | null) => (concluded ??= this.#conclude(turn, charge.settle(usage)));
     const host: TurnHost = {
       store,
       env,
@@ -63,23 +64,21 @@ export class RunningTurns {
       keepsPrefixes: keepsPrefixes(),
       ended: (view) => {
         countTurn(view);
-        ctx.waitUntil(settled(view.usage));
-        ctx.waitUntil(this.announce());
+        ctx.waitUntil(conclude(view.usage));
         console.log(turnLine(ctx.id.toString(), view));
       },
     };
     alarm.ringBy(Date.now() + recoverAfterMs);
-    ctx.waitUntil(this.#askWhoWants(turn, options));
     ctx.waitUntil(
       runTurn(host, live).finally(async () => {
         this.#live.delete(turn);
-        await settled(null);
+        await conclude(null);
         if (!options.store) await forget(turn);
       }),
     );
   }
 
-  /** Goes on with the turns that another process began and did not end, did not settle, or did not tell of. */
+  /** Goes on with the turns that another process began and did not end, or with whose end it did not come to an end. */
   recover(): void {
     const { ctx, env, forget, store } = this.#owner;
     for (const turn of store()?.unfinishedTurns() ?? []) {
@@ -101,41 +100,32 @@ export class RunningTurns {
       }
     }
     for (const turn of store()?.unsettledTurns() ?? []) {
-      if (!this.#live.has(turn)) ctx.waitUntil(this.#settleAgain(turn));
+      if (!this.#live.has(turn)) ctx.waitUntil(this.#concludeAgain(turn));
     }
-    ctx.waitUntil(this.announce());
+    ctx.waitUntil(this.#announceLeft());
   }
 
-  /** Tells of turns that ended; what cannot be told now is told later. */
-  async announce(): Promise<void> {
-    const { env, alarm, store: current } = this.#owner;
+  /** Tells all who are to know that a turn ended; who cannot be told now is told later. */
+  async #conclude(turn: number, settled: Promise<boolean>): Promise<void> {
+    const { alarm, env, store: current } = this.#owner;
     const store = current();
-    if (store === undefined) return;
-    const isDone = await announce(store.notices(), env, (turn) => {
-      if (current() === store) store.handedOver(turn);
-    });
-    if (!isDone && current() === store) alarm.ringBy(Date.now() + recoverAfterMs);
+    const isDone = (await Promise.all([settled, announce(store?.notice(turn), env)])).every((isTold) => isTold);
+    if (store === undefined || current() !== store) return;
+    if (isDone) store.settled(turn);
+    else alarm.ringBy(Date.now() + recoverAfterMs);
   }
 
-  /** Finds out, while a turn runs, whether anybody wants to be told of its end. */
-  async #askWhoWants(turn: number, options: TurnOptions): Promise<void> {
-    const types = await wantedOf(options, this.#owner.env);
-    if (types !== undefined && this.#live.has(turn)) this.#owner.store()?.wants(turn, types);
-  }
-
-  /** Tells what a turn cost of which nobody knows whether it was told. */
-  async #settleAgain(turn: number): Promise<void> {
+  /** The same of a turn of which nobody knows whether it was done. To be told twice changes nothing. */
+  async #concludeAgain(turn: number): Promise<void> {
     const { env, forget, store } = this.#owner;
     const row = orDamaged(() => store()?.turn(turn));
     // Of what is damaged nobody can tell: its place lapses.
-    this.#settled(turn, !row || (await settle(row.options.chargedTo, row.usage, env)));
+    await this.#conclude(turn, row ? settle(row.options.chargedTo, row.usage, env) : Promise.resolve(true));
     await forget(turn);
   }
 
-  /** The tenant knows what a turn cost, or is to be told again. */
-  #settled(turn: number, isSettled: boolean): void {
-    const { alarm, store } = this.#owner;
-    if (isSettled) store()?.settled(turn);
-    else if (store() !== undefined) alarm.ringBy(Date.now() + recoverAfterMs);
+  async #announceLeft(): Promise<void> {
+    const { alarm, ctx, env } = this.#owner;
+    if (!(await announceLeft(ctx.storage, env))) alarm.ringBy(Date.now() + recoverAfterMs);
   }
 }

@@ -65,10 +65,9 @@ export const schemaSteps: readonly (readonly string[])[] = [
     `ALTER TABLE branches ADD COLUMN expires_after_s INTEGER`,
     `UPDATE branches SET active_ms = unixepoch() * 1000`,
   ],
-  // unsettled: the turn is charged to a tenant, which may not have heard what it cost.
+  // unsettled: when the turn has ended there is something to do, and that may not be done: a tenant may not have heard
+  // what it cost, nor those who are to be told that it ended; or it was not to be kept.
   [`ALTER TABLE turns ADD COLUMN unsettled INTEGER NOT NULL DEFAULT 0`],
-  // notice: JSON, what is to be told of a turn's end. See outbox.ts.
-  [`CREATE TABLE outbox (turn INTEGER PRIMARY KEY, notice TEXT NOT NULL) STRICT`],
 ];
 
 /** Version of a database; 0 where nothing was ever stored. */

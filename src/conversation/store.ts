@@ -55,8 +55,6 @@ export function openStore(storage: DurableObjectStorage): Store {
 /** What an object keeps. Every method that writes is one transaction. */
 export class Store {
   readonly #db: Database;
-  /** Types of events that anybody wants to be told of when a turn ends; absent: nobody knows. */
-  readonly #wanted = new Map<number, readonly string[]>();
 
   constructor(db: Database) {
     this.#db = db;
@@ -206,12 +204,12 @@ export class Store {
     return turns.findUnfinished(this.#db);
   }
 
-  /** Turns that ended, and of which the tenant may not know what they cost. */
+  /** Turns that ended, and of which not everybody who is to know may know. */
   unsettledTurns(): number[] {
     return turns.findUnsettled(this.#db);
   }
 
-  /** The tenant knows what a turn cost. */
+  /** Everybody who is to know of a turn's end knows. */
   settled(turn: number): void {
     turns.setSettled(this.#db, turn);
   }
@@ -293,7 +291,6 @@ export class Store {
       if (texts !== null) prefixes.addPrefix(db, turn, parent, [...texts, { role: "model", content: outcome.text }]);
       log.deleteLog(db, turn);
       snapshots.dropOldSnapshots(db, turn);
-      this.#addNotice(turn, outcome);
       const state = {
         endPosition: snapshot?.state.position ?? null,
         checkpoint: snapshot?.identity.checkpoint ?? null,
@@ -308,15 +305,7 @@ export class Store {
     this.#db.transaction(() => {
       turns.failTurn(this.#db, turn, error, nowMs, usage);
       log.deleteLog(this.#db, turn);
-      // What moderation refused is shown as a reply that it broke off.
-      const status = error.code === "refused" ? "incomplete" : error.code === "cancelled" ? "cancelled" : "failed";
-      this.#addNotice(turn, { status, nowMs });
     });
-  }
-
-  /** Which types of events anybody wants to be told of when a turn ends: of others nothing is written. */
-  wants(turn: number, types: readonly string[]): void {
-    this.#wanted.set(turn, types);
   }
 
   /** What is still to be told of turns that ended. */
@@ -324,9 +313,9 @@ export class Store {
     return outbox.readNotices(this.#db);
   }
 
-  /** Whoever tells of a turn's end has it. */
-  handedOver(turn: number): void {
-    outbox.deleteNotice(this.#db, turn);
+  /** What is still to be told of a turn's end; undefined where that is nothing. */
+  notice(turn: number): outbox.TurnNotice | undefined {
+    return outbox.readNotices(this.#db, turn)[0];
   }
 
   /**
@@ -381,11 +370,6 @@ export class Store {
   /** How much there is of each kind. Pages are shared where there are more references than pages. */
   counts(): { turns: number; snapshots: number; pages: number; pageReferences: number } {
     return { turns: turns.countTurns(this.#db), ...snapshots.countSnapshots(this.#db) };
-  }
-
-  #addNotice(turn: number, end: outbox.End): void {
-    outbox.addNotice(this.#db, turn, end, this.#wanted.get(turn));
-    this.#wanted.delete(turn);
   }
 
   /** Deletes turns, and then removed ones that only these had kept. */

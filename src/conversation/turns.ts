@@ -154,13 +154,15 @@ export function addTurn(db: Database, added: NewTurn): number {
     repeatKey,
     Number(endsWithClient),
     JSON.stringify(given.options),
-    // What is not to be kept is to be forgotten as well.
-    Number(kind === "reply" && (given.options.chargedTo !== null || !given.options.store)),
+    Number(kind === "reply" && leavesWork(given.options)),
     JSON.stringify(given.metadata),
     keepValue(db, turn, "messages", toJson(given.messages)),
   );
   return turn;
 }
+
+/** Whether there is something to do when a turn has ended: to charge it, to tell of it, or to forget it. */
+const leavesWork = ({ chargedTo, notify, store }: TurnOptions) => chargedTo !== null || notify !== null || !store;
 
 /** null where there is none, or its response was removed. */
 export function readTurn(db: Database, turn: number): TurnRow | null {
@@ -229,14 +231,15 @@ export function findUnfinished(db: Database): number[] {
   return db.read<{ turn: number }>(query).map(({ turn }) => turn);
 }
 
-/** Turns that ended, and of which the tenant may not know what they cost, or that were not to be kept. */
+/** Turns that ended, and of which something may be left to do: to charge them, to tell of them, or to forget them. */
 export function findUnsettled(db: Database): number[] {
   const query = "SELECT turn FROM turns WHERE unsettled AND status <> 'in_progress' ORDER BY turn";
   return db.read<{ turn: number }>(query).map(({ turn }) => turn);
 }
 
 export function setSettled(db: Database, turn: number): void {
-  db.write(`turn ${turn}`, "UPDATE turns SET unsettled = 0 WHERE turn = ? AND unsettled", turn);
+  const query = "UPDATE turns SET unsettled = 0 WHERE turn = ? AND unsettled AND status <> 'in_progress'";
+  db.write(`turn ${turn}`, query, turn);
 }
 
 export function findNewest(db: Database): number {

@@ -3,7 +3,7 @@
 import { DurableObject } from "cloudflare:workers";
 import { GriffinError } from "../errors.ts";
 import { endpointOf, type OutboxEnv } from "./env.ts";
-import type { EventType, WebhookEvent } from "./events.ts";
+import type { WebhookEvent } from "./events.ts";
 import type {
   DisabledReason,
   EndpointChange,
@@ -93,12 +93,6 @@ export class WebhookRegistry extends DurableObject<OutboxEnv> {
   async removeAll(): Promise<void> {
     for (const { id } of this.#all()) await this.remove(id);
     await this.ctx.storage.deleteAll();
-  }
-
-  /** The types of events that somebody wants to be told of. */
-  wanted(): EventType[] {
-    const types = this.#all().flatMap(({ disabled, eventTypes }) => (disabled === null ? eventTypes : []));
-    return [...new Set(types)];
   }
 
   /** Hands an event to every endpoint that wants it, and answers when all of them have it stored. */

@@ -4,8 +4,6 @@ import { beforeEach, describe, expect, it } from "vitest";
 import type { Conversation } from "../../src/conversation/conversation.ts";
 import type { Notify } from "../../src/conversation/protocol.ts";
 import type { Store } from "../../src/conversation/store.ts";
-import { endEvent } from "../../src/outbox/events.ts";
-import type { Notice } from "../../src/outbox/protocol.ts";
 import { inStorage, objectOf } from "./objects.ts";
 import { newTenant, type Tenant } from "./outbox.ts";
 import { receivedAt } from "./receiver.ts";
@@ -27,16 +25,18 @@ const told = (path: string) =>
     const { id, type, data } = JSON.parse(body) as { id: string; type: string; data: { id: string } };
     return [id, type, data.id];
   });
-const waiting = () => inStorage(name, ({ sql }) => sql.exec("SELECT turn FROM outbox").toArray());
-const notice = (number: number): Notice => ({
-  registry: tenant.name,
-  url: null,
-  event: endEvent("response.completed", `resp_x_${number}`, Date.now()),
-});
-/** As it is right behind a commit: nobody has heard of it. */
-const leaveInOutbox = (number: number) =>
+const waiting = () =>
+  inStorage(name, ({ sql }) =>
+    sql
+      .exec<{ turn: number }>("SELECT turn FROM turns WHERE unsettled")
+      .toArray()
+      .map(({ turn: number }) => number),
+  );
+/** As it is right behind its commit: nobody has heard of it. */
+const putBack = (number: number) =>
   inStorage(name, ({ sql }) => {
-    sql.exec("INSERT INTO outbox (turn, notice) VALUES (?, ?)", number, JSON.stringify(notice(number)));
+    const query = "UPDATE turns SET unsettled = 1, options = json_set(options, '$.notify', json(?)) WHERE turn = ?";
+    sql.exec(query, JSON.stringify(notify), number);
   });
 
 describe("the end of a response", () => {
@@ -71,28 +71,45 @@ describe("the end of a response", () => {
     await expect.poll(() => told(path)).toEqual([["evt_resp_x_1", "response.completed", "resp_x_1"]]);
   });
 
+  it("is told to an endpoint that was made, widened or enabled while it ran", async () => {
+    const { id, path } = await tenant.endpoint("200", ["batch.completed"]);
+    const other = await tenant.endpoint("200");
+    await tenant.registry().update(other.id, { isEnabled: false });
+    const begun = await stubOf(name).begin(say("Tell me a story about a fox.", { options: { notify } }));
+    await tenant.registry().update(id, { eventTypes: ["response.cancelled"] });
+    await tenant.registry().update(other.id, { isEnabled: true });
+    const made = await tenant.endpoint("200");
+    await stubOf(name).cancel(begun.turn);
+    for (const each of [path, other.path, made.path]) await expect.poll(() => told(each).length).toBe(1);
+  });
+
   it("is told though everything died before anybody had it, once", async () => {
     const { id, path } = await tenant.endpoint("200");
     await turn(stubOf(name), say("Hello!", { options: { notify } }));
+    await turn(stubOf(name), say("Hello!"));
     await tenant.attempted(id, 1);
     await expect.poll(waiting).toEqual([]);
-    for (const number of [1, 7]) await leaveInOutbox(number);
+    for (const number of [1, 2]) await putBack(number);
     await abortAllDurableObjects();
     await stubOf(name).branch(0); // wakes it up
-    await expect.poll(() => told(path).map(([event]) => event)).toEqual(["evt_resp_x_1", "evt_resp_x_7"]);
+    await expect.poll(() => told(path).map(([event]) => event)).toEqual(["evt_resp_x_1", "evt_resp_x_2"]);
     await expect.poll(waiting).toEqual([]);
   });
 
-  it("is told though the conversation was deleted before anybody had it", async () => {
+  it.each(["the response", "the conversation"])("is told though %s was deleted before anybody had it", async (what) => {
     const { path } = await tenant.endpoint("200");
     await turn(stubOf(name), say("Hello!"));
-    await leaveInOutbox(1);
-    await runInDurableObject(objectOf(name), (object) => (object as Conversation).removeBranch(0));
+    await turn(stubOf(name), say("Hello!"));
+    await putBack(2);
+    await runInDurableObject(objectOf(name), (object) =>
+      what === "the response" ? (object as Conversation).remove(2) : (object as Conversation).removeBranch(0),
+    );
     await abortAllDurableObjects();
     await runDurableObjectAlarm(objectOf(name));
-    await expect.poll(() => told(path).map(([event]) => event)).toEqual(["evt_resp_x_1"]);
+    await expect.poll(() => told(path).map(([event]) => event)).toEqual(["evt_resp_x_2"]);
     const left = () => inStorage(name, ({ kv }) => [...kv.list()].map(([key]) => key));
-    expect(await left()).toEqual(["is_deleted"]);
+    await expect.poll(left).toEqual(what === "the response" ? [] : ["is_deleted"]);
+    if (what === "the response") return;
     await runDurableObjectAlarm(objectOf(name));
     expect(await left()).toEqual([]);
   });
@@ -106,7 +123,7 @@ describe("the outbox", () => {
     return store.insertTurn({ ...place, messages: [], metadata: {}, options: { ...options, notify: whom } });
   };
 
-  it("gets its row in the transaction that ends a turn, or none of it happens", () =>
+  it("has a turn from the transaction that ends it, or none of it happens", () =>
     withStore((store) => {
       const number = begin(store);
       expect(store.notices()).toEqual([]);
@@ -115,26 +132,21 @@ describe("the outbox", () => {
       expect(() => store.commit(number, outcomeOf({ usage }), null)).toThrow("BigInt");
       expect(store.notices()).toEqual([]);
       expect(store.turn(number)?.status).toBe("in_progress");
+      store.settled(number);
       store.commit(number, outcomeOf(), null);
       expect(store.notices()).toMatchObject([
         { turn: number, notice: { registry: "r", event: { type: "response.completed", dataId: `resp_y_${number}` } } },
       ]);
-      store.handedOver(number);
+      expect(store.notice(number)).toEqual(store.notices()[0]);
+      store.settled(number);
       expect(store.notices()).toEqual([]);
     }));
 
-  it("gets no row where nobody wants to know, but for an address of the turn's own", () =>
+  it("has no turn of which nobody is to be told", () =>
     withStore((store) => {
-      const ends = (types: string[], whom: Notify | null) => {
-        const number = begin(store, whom);
-        store.wants(number, types);
-        store.commit(number, outcomeOf(), null);
-        return store.notices().some((each) => each.turn === number);
-      };
-      expect(ends(["response.failed"], anybody)).toBe(false);
-      expect(ends(["response.completed"], anybody)).toBe(true);
-      expect(ends([], { ...anybody, url: "https://a.example.com/" })).toBe(true);
-      expect(ends(["response.completed"], null)).toBe(false);
+      const number = begin(store, null);
+      store.commit(number, outcomeOf(), null);
+      expect(store.notices()).toEqual([]);
     }));
 
   it("tells of failures: of what moderation refused as incomplete, as the response itself is shown", () =>
