@@ -6,7 +6,7 @@ import { GriffinError } from "../errors.ts";
 import { addressFault } from "../outbox/addresses.ts";
 import { isTaken } from "../outbox/attempt.ts";
 import { endpointOf, isDevelopment, registryName, registryOf } from "../outbox/env.ts";
-import { eventTypes } from "../outbox/events.ts";
+import { eventTypes, testEvent } from "../outbox/events.ts";
 import type { DeliveryView, EndpointView, SigningSecretView } from "../outbox/protocol.ts";
 import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
@@ -104,7 +104,7 @@ export const webhookEndpoints = new Hono<AppEnv>()
     const { id } = await viewOf(context);
     const owner = { registry: registryName(context.var.tenant), to: { endpoint: id } };
     const type = value.event_type;
-    const event = { id: `evt_test_${randomName()}`, type, createdMs: Date.now(), dataId: "test" };
+    const event = testEvent(type, randomName(), Date.now());
     const attempt = await found(deliveries(context, id).tryOut(owner, event), unknownEndpoint);
     return context.json({
       object: "webhook_endpoint.test",

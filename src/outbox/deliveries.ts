@@ -2,7 +2,7 @@
 // that is taken at once writes its row twice, and twice the index of what is due.
 import type { DurableObjectStorage } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
-import { payloadOf, type WebhookEvent } from "./events.ts";
+import { payloadOf, testIdHead, type WebhookEvent } from "./events.ts";
 import type { Attempt, DeliveryListing, DeliveryStatus, DeliveryView, ReplayRange } from "./protocol.ts";
 
 const schema = [
@@ -24,6 +24,14 @@ export interface Due extends Record<string, string | number> {
   event: string;
   body: string;
   tries: number;
+  due_ms: number;
+}
+
+/** An attempt that was made, for an event that was due at a time; null: it was due at none. */
+export interface Made {
+  event: string;
+  dueMs: number | null;
+  attempt: Attempt;
 }
 
 interface Row extends Record<string, string | number | null> {
@@ -61,7 +69,7 @@ export class Deliveries {
 
   /** What is due, the longest waiting first. */
   due(nowMs: number, limit: number): Due[] {
-    const query = "SELECT event, body, tries FROM deliveries WHERE due_ms <= ? ORDER BY due_ms LIMIT ?";
+    const query = "SELECT event, body, tries, due_ms FROM deliveries WHERE due_ms <= ? ORDER BY due_ms LIMIT ?";
     return this.#sql.exec<Due>(query, nowMs, limit).toArray();
   }
 
@@ -76,25 +84,29 @@ export class Deliveries {
     this.#sql.exec("UPDATE deliveries SET due_ms = ? WHERE event = ? AND due_ms IS NOT NULL", dueMs, event);
   }
 
-  delivered(event: string, attempt: Attempt, nowMs: number): void {
+  /** An attempt was taken. An event that was to be told anew meanwhile has become due at another time, and stays so. */
+  delivered({ event, dueMs, attempt }: Made, nowMs: number): void {
     this.#sql.exec(
-      `UPDATE deliveries SET status = 'delivered', due_ms = NULL, finished_ms = ?2, delivered_ms = ?2, attempts = ?3
-       WHERE event = ?1`,
+      `UPDATE deliveries SET attempts = ?3, delivered_ms = ?4, status = iif(due_ms IS ?2, 'delivered', status),
+         finished_ms = iif(due_ms IS ?2, ?4, NULL), due_ms = iif(due_ms IS ?2, NULL, due_ms) WHERE event = ?1`,
       event,
-      nowMs,
+      dueMs,
       this.#withAttempt(event, attempt),
+      nowMs,
     );
   }
 
-  /** An attempt failed; `nextMs` null: it was the last one. */
-  failed(event: string, attempt: Attempt, nextMs: number | null, nowMs: number): void {
+  /** An attempt failed; `nextMs` null: it was the last one. Here too, what is to be told anew stays so. */
+  failed({ event, dueMs, attempt }: Made, nextMs: number | null, nowMs: number): void {
     this.#sql.exec(
-      `UPDATE deliveries SET status = ?, tries = tries + 1, due_ms = ?, finished_ms = ?, attempts = ? WHERE event = ?`,
-      nextMs === null ? "failed" : "pending",
-      nextMs,
-      nextMs === null ? nowMs : null,
-      this.#withAttempt(event, attempt),
+      `UPDATE deliveries SET attempts = ?3, status = iif(due_ms IS ?2, ?4, status), tries = tries + (due_ms IS ?2),
+         finished_ms = iif(due_ms IS ?2, ?5, NULL), due_ms = iif(due_ms IS ?2, ?6, due_ms) WHERE event = ?1`,
       event,
+      dueMs,
+      this.#withAttempt(event, attempt),
+      nextMs === null ? "failed" : "pending",
+      nextMs === null ? nowMs : null,
+      nextMs,
     );
   }
 
@@ -107,17 +119,22 @@ export class Deliveries {
   /** Lets an event be told anew. Throws `not_found`. */
   replay(event: string, nowMs: number): void {
     this.view(event);
+    // At another time than it may be due already: the attempt that runs is not the one that was asked for.
     this.#sql.exec(
-      "UPDATE deliveries SET status = 'pending', tries = 0, due_ms = ?, finished_ms = NULL WHERE event = ?",
+      `UPDATE deliveries SET status = 'pending', tries = 0, due_ms = max(?, coalesce(due_ms, 0) + 1), finished_ms = NULL
+       WHERE event = ?`,
       nowMs,
       event,
     );
   }
 
-  /** Lets events be told anew, and returns how many. Those that are still being told go on as they are. */
+  /**
+   * Lets events be told anew, and returns how many. Those that are still being told go on as they are, and tests are
+   * over when they were made.
+   */
   replayAll({ fromMs, toMs, status }: ReplayRange, nowMs: number): number {
     const query = `UPDATE deliveries SET status = 'pending', tries = 0, due_ms = ?1, finished_ms = NULL
-      WHERE due_ms IS NULL AND created_ms BETWEEN ?2 AND ?3 AND (?4 IS NULL OR status = ?4) RETURNING event`;
+      WHERE due_ms IS NULL AND event NOT GLOB '${testIdHead}*' AND created_ms BETWEEN ?2 AND ?3 AND (?4 IS NULL OR status = ?4) RETURNING event`;
     return this.#sql.exec(query, nowMs, fromMs, toMs, status).toArray().length;
   }
 

@@ -56,9 +56,11 @@ export class WebhookEndpoint extends DurableObject<OutboxEnv> {
     const target = await this.#target();
     if (target === null) throw new GriffinError("not_found", "There is no such endpoint.");
     const { attempt } = await tell(target, { id: event.id, body: payloadOf(event) }, this.env);
-    if (isTaken(attempt)) this.#deliveries?.delivered(event.id, attempt, Date.now());
-    else this.#deliveries?.failed(event.id, attempt, null, Date.now());
-    this.#ring();
+    const made = { event: event.id, dueMs: null, attempt };
+    if (isTaken(attempt)) this.#deliveries?.delivered(made, Date.now());
+    else this.#deliveries?.failed(made, null, Date.now());
+    // It may be the first that this process hears of the address: something may have been due for long.
+    this.#tellDue();
     return attempt;
   }
 
@@ -114,7 +116,7 @@ export class WebhookEndpoint extends DurableObject<OutboxEnv> {
   }
 
   /** One attempt, and what follows from it. */
-  async #tell({ event, body, tries }: Due): Promise<void> {
+  async #tell({ event, body, tries, due_ms: dueMs }: Due): Promise<void> {
     const target = await this.#target().catch(() => undefined);
     if (target === undefined) return this.#deliveries?.postpone(event, Date.now() + askAgainMs);
     if (target === null) return this.remove();
@@ -124,10 +126,11 @@ export class WebhookEndpoint extends DurableObject<OutboxEnv> {
     const nowMs = Date.now();
     // undefined: it was removed meanwhile.
     const deliveries = this.#deliveries;
-    if (isTaken(attempt)) return deliveries?.delivered(event, attempt, nowMs);
+    const made = { event, dueMs, attempt };
+    if (isTaken(attempt)) return deliveries?.delivered(made, nowMs);
     const isGone = attempt.status === 410;
     const nextMs = isGone ? null : nextAttemptMs(tries + 1, nowMs, Math.random(), waitMs);
-    deliveries?.failed(event, attempt, nextMs, nowMs);
+    deliveries?.failed(made, nextMs, nowMs);
     if (isGone) return this.#disable("gone");
     const silentSinceMs = Math.max(deliveries?.lastDeliveredMs() ?? 0, target.sinceMs);
     if (nextMs === null && nowMs - silentSinceMs >= mostSilenceMs) return this.#disable("failing");
@@ -160,8 +163,9 @@ export class WebhookEndpoint extends DurableObject<OutboxEnv> {
   #ring(): void {
     if (this.#owner === undefined || this.#deliveries === undefined) return;
     const nowMs = Date.now();
-    const runningMs = this.#running.size > 0 ? nowMs + recoverAfterMs : Infinity;
-    const dueMs = Math.min(runningMs, this.#deliveries.nextDueMs(nowMs) ?? Infinity);
+    const overdueMs = this.#running.size > 0 ? nowMs + recoverAfterMs : nowMs;
+    const isOverdue = this.#running.size > 0 || this.#deliveries.due(nowMs, 1).length > 0;
+    const dueMs = Math.min(isOverdue ? overdueMs : Infinity, this.#deliveries.nextDueMs(nowMs) ?? Infinity);
     const atMs = dueMs < Infinity ? dueMs : this.#pruneMs(this.#deliveries, this.#owner, nowMs);
     if (atMs === Infinity || (this.#alarmMs > nowMs && this.#alarmMs <= atMs)) return;
     this.#alarmMs = atMs;

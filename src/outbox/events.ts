@@ -42,6 +42,16 @@ export const endEvent = (type: EventType, dataId: string, createdMs: number): We
   dataId,
 });
 
+export const testIdHead = "evt_test_";
+
+/** What an endpoint is tried out with: it is about nothing. */
+export const testEvent = (type: EventType, name: string, createdMs: number): WebhookEvent => ({
+  id: `${testIdHead}${name}`,
+  type,
+  createdMs,
+  dataId: "test",
+});
+
 /** The body of an event's webhooks, the same in every attempt. */
 export const payloadOf = ({ id, type, createdMs, dataId, data, body }: WebhookEvent): string =>
   body ??

@@ -6,6 +6,7 @@ import { Webhook } from "standardwebhooks";
 import { delaysMs, jitter } from "../../src/outbox/schedule.ts";
 import { mostAtOnce } from "../../src/outbox/endpoint.ts";
 import { onceOf } from "../../src/outbox/env.ts";
+import { testEvent } from "../../src/outbox/events.ts";
 import { handOver } from "../../src/outbox/hand-over.ts";
 import { newEvent, newTenant, type Tenant } from "./outbox.ts";
 import { changed, heldCount, letGo, receivedAt } from "./receiver.ts";
@@ -112,6 +113,34 @@ describe("an event", () => {
   });
 });
 
+describe("what was due when everything died", () => {
+  /** As a process leaves it that dies right behind `accept`: the alarm is the one that was set then. */
+  const leaveDue = async () => {
+    const { id, path } = await tenant.endpoint("hold");
+    await tenant.registry().publish(newEvent());
+    await expect.poll(heldCount).toBe(1);
+    await abortAllDurableObjects();
+    letGo();
+    return { id, path, owner: { registry: tenant.name, to: { endpoint: id } } };
+  };
+
+  it("has its alarm set, and is told at once where the address is tried out before", async () => {
+    const startMs = Date.now();
+    const { id, path, owner } = await leaveDue();
+    expect(await tenant.alarm(id)).toBeLessThanOrEqual(Date.now() + 10_000);
+    expect(await tenant.alarm(id)).toBeGreaterThan(startMs);
+    changed.set(path, 200);
+    const tried = tenant.stub(id).tryOut(owner, newEvent());
+    await expect.poll(heldCount).toBe(1);
+    letGo();
+    await tried;
+    await expect.poll(heldCount).toBe(1);
+    expect(await tenant.alarm(id)).toBeLessThanOrEqual(Date.now() + 10_000);
+    letGo();
+    await expect.poll(() => statusesOf(id)).toEqual(["delivered", "delivered"]);
+  });
+});
+
 describe("a slow endpoint", () => {
   it("holds up no other, and of its own events only those beyond six at once", async () => {
     const [slow, quick] = [await tenant.endpoint("hold"), await tenant.endpoint("200")];
@@ -119,14 +148,16 @@ describe("a slow endpoint", () => {
     for (const event of events) await tenant.registry().publish(event);
     await expect.poll(() => statusesOf(quick.id)).toEqual(events.map(() => "delivered"));
     expect(receivedAt(slow.path)).toHaveLength(mostAtOnce);
-    // Asked for again while they are being told, they wait no less than others.
-    for (const { event } of (await tenant.log(slow.id)).slice(-mostAtOnce)) await tenant.stub(slow.id).replay(event);
+    // Asked for again while they are being told, they wait no less than others, and are told twice.
+    for (const { headers } of receivedAt(slow.path)) await tenant.stub(slow.id).replay(headers["webhook-id"] ?? "");
     expect(receivedAt(slow.path)).toHaveLength(mostAtOnce);
     expect(letGo()).toBe(mostAtOnce);
+    await expect.poll(heldCount).toBe(mostAtOnce);
+    letGo();
     await expect.poll(heldCount).toBe(events.length - mostAtOnce);
     letGo();
     await expect.poll(() => statusesOf(slow.id)).toEqual(events.map(() => "delivered"));
-    expect(receivedAt(slow.path)).toHaveLength(events.length);
+    expect(receivedAt(slow.path)).toHaveLength(events.length + mostAtOnce);
   });
 });
 
@@ -299,9 +330,34 @@ describe("a replay", () => {
     expect(await tenant.stub(id).replayAll({ fromMs: 2_000, toMs: 3_000, status: null })).toBe(2);
     await expect.poll(async () => (await tenant.log(id)).map(({ attempts }) => attempts.length)).toEqual([2, 2, 2]);
     expect(await tenant.stub(id).replayAll({ fromMs: 0, toMs: 9_000, status: "failed" })).toBe(0);
+    const owner = { registry: tenant.name, to: { endpoint: id } };
+    await tenant.stub(id).tryOut(owner, testEvent("response.completed", "once", 2_500));
+    expect(await tenant.stub(id).replayAll({ fromMs: 2_000, toMs: 3_000, status: null })).toBe(2);
     await runInDurableObject(tenant.stub(id) as never, (object) => {
       expect(() => (object as { replay(event: string): void }).replay("evt_nobody")).toThrow("no such event");
     });
+  });
+
+  it("that is asked for while the last attempt runs is another one", async () => {
+    const startMs = Date.now();
+    vi.setSystemTime(startMs);
+    const { id, path } = await tenant.endpoint("hold");
+    const event = newEvent();
+    await tenant.registry().publish(event);
+    await expect.poll(heldCount).toBe(1);
+    await inStorage(id, ({ sql }) => sql.exec("UPDATE deliveries SET tries = ?", delaysMs.length - 1).toArray());
+    await abortAllDurableObjects();
+    letGo();
+    await tenant.ring(id, startMs + 10_001);
+    await expect.poll(heldCount).toBe(1);
+    await tenant.stub(id).replay(event.id);
+    changed.set(path, 500);
+    letGo();
+    await expect.poll(heldCount).toBe(1);
+    expect(await tenant.attempted(id, 1)).toMatchObject({ status: "pending", attempts: [{ status: 500 }] });
+    changed.set(path, 200);
+    letGo();
+    expect(await tenant.attempted(id, 2)).toMatchObject({ status: "delivered" });
   });
 });
 

@@ -1,5 +1,5 @@
 // Registries of webhooks and their endpoints, as tests use them.
-import { env, runDurableObjectAlarm } from "cloudflare:test";
+import { env, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { expect, vi } from "vitest";
 import { endpointOf, registryName, registryOf } from "../../src/outbox/env.ts";
 import { eventTypes, type WebhookEvent } from "../../src/outbox/events.ts";
@@ -17,6 +17,8 @@ export function newTenant() {
     const { deliveries } = await stub(id).list({ status: null, after: null, limit: 100 });
     return deliveries;
   };
+  const alarm = (id: string): Promise<number | null> =>
+    runInDurableObject(stub(id) as never, (_, { storage }) => storage.getAlarm());
   return {
     tenant,
     name,
@@ -36,11 +38,13 @@ export function newTenant() {
       await expect.poll(async () => (await log(id))[0]?.attempts.length, { timeout: 5_000 }).toBe(attempts);
       return (await log(id))[0] as DeliveryView;
     },
-    /** Sets the clock to a time and lets the endpoint's alarm ring. */
+    /** Sets the clock to a time and lets the endpoint's alarm ring, if it was set to ring by then. */
     async ring(id: string, atMs: number): Promise<void> {
       vi.setSystemTime(atMs);
-      await runDurableObjectAlarm(stub(id) as never);
+      const alarmMs = await alarm(id);
+      if (alarmMs !== null && alarmMs <= atMs) await runDurableObjectAlarm(stub(id) as never);
     },
+    alarm,
   };
 }
 
