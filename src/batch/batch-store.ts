@@ -16,7 +16,10 @@ const schema = [
   `CREATE TABLE IF NOT EXISTS results (
     result INTEGER PRIMARY KEY, kind TEXT NOT NULL, lines TEXT NOT NULL, bytes BLOB NOT NULL
   ) STRICT`,
-  `CREATE TABLE IF NOT EXISTS strikes (line INTEGER PRIMARY KEY, count INTEGER NOT NULL) STRICT`,
+  // again_ms: until then the line waits.
+  `CREATE TABLE IF NOT EXISTS strikes (
+    line INTEGER PRIMARY KEY, count INTEGER NOT NULL, again_ms INTEGER NOT NULL
+  ) STRICT`,
 ];
 
 /** A batch as it is stored: with what only the server needs. */
@@ -112,9 +115,15 @@ export class BatchStore {
     return this.#database.read<{ count: number }>("SELECT count FROM strikes WHERE line = ?", line)[0]?.count ?? 0;
   }
 
-  setStrikes(line: number, count: number): void {
-    const upsert = "INSERT INTO strikes VALUES (?, ?) ON CONFLICT DO UPDATE SET count = excluded.count";
-    this.#database.write("strikes", upsert, line, count);
+  setStrikes(line: number, count: number, againMs = 0): void {
+    const upsert = `INSERT INTO strikes VALUES (?, ?, ?)
+      ON CONFLICT DO UPDATE SET count = excluded.count, again_ms = excluded.again_ms`;
+    this.#database.write("strikes", upsert, line, count, againMs);
+  }
+
+  /** Lines that are to be tried again, but not yet: until when. */
+  waiting(nowMs: number): { line: number; again_ms: number }[] {
+    return this.#database.read("SELECT line, again_ms FROM strikes WHERE again_ms > ?", nowMs);
   }
 
   /** Nothing of what lines were answered stays. */

@@ -16,6 +16,7 @@ import { planOf } from "./plan.ts";
 import { Progress } from "./progress.ts";
 import {
   mostStrikes,
+  strikeWaitsMs,
   type BatchStatus,
   type BatchView,
   type LineResult,
@@ -29,6 +30,8 @@ const mostLinesAtOnce = 4;
 const windowMs = 24 * 3_600_000;
 /** A batch that is under way looks so often whether something was lost. */
 const lookEveryMs = 30_000;
+/** Where something failed that may pass, everything of the batch waits so long, and the line itself longer. */
+const breathMs = 5_000;
 /** The wait after a step that failed; it doubles, up to nine minutes. */
 const againMs = 2_000;
 const mostDoublings = 8;
@@ -107,11 +110,12 @@ export class Batch extends DurableObject<BatchEnv> {
   take(stretch: number): Work | null {
     const nowMs = Date.now();
     if (this.#store.batch?.status !== "in_progress") return null;
-    if (this.#leases.pausedUntilMs(nowMs) > 0) {
+    const lines = this.#progress.left(stretch);
+    const isToWait = this.#store.waiting(nowMs).some(({ line }) => lines.includes(line));
+    if (isToWait || this.#leases.pausedUntilMs(nowMs) > 0) {
       this.#leases.drop(stretch);
       return null;
     }
-    const lines = this.#progress.left(stretch);
     const [firstLine] = lines;
     if (firstLine === undefined || !this.#leases.take(stretch, firstLine, nowMs)) return null;
     const givenUp: number[] = [];
@@ -128,11 +132,12 @@ export class Batch extends DurableObject<BatchEnv> {
     return this.#work(stretch, rest, givenUp, strikes > 0);
   }
 
-  /** The queue has given a stretch up: what is left of it is not to be tried any more. */
-  giveUp(stretch: number): Work | null {
-    if (this.#store.batch?.status !== "in_progress") return null;
-    const lines = this.#progress.left(stretch);
-    return lines.length === 0 ? null : this.#work(stretch, [], lines, true);
+  /** The queue has given a message up: it is sent again. Which lines are given up is said by their strikes. */
+  lost(stretch: number): void {
+    const nowMs = Date.now();
+    if (this.#store.batch?.status !== "in_progress" || this.#leases.firstLine(stretch) !== null) return;
+    this.#leases.drop(stretch);
+    this.#alarm.ringBy(nowMs + breathMs);
   }
 
   /** Keeps what a consumer tells of a stretch; false where it is to begin no more lines. */
@@ -145,7 +150,7 @@ export class Batch extends DurableObject<BatchEnv> {
       const lost = failed.filter(({ line }) => this.#strike(line, line !== taken, nowMs));
       this.#keep([...results, ...lost]);
       // A limit that is reached is nobody's fault.
-      const isHeldUp = pauseMs !== null && taken !== null && !this.#progress.isDone(taken);
+      const isHeldUp = pauseMs !== null && taken !== null && !this.#progress.isDone(taken) && failed.length === 0;
       if (isHeldUp) this.#store.setStrikes(taken, Math.max(0, this.#store.strikes(taken) - 1));
     });
     if (pauseMs !== null) {
@@ -241,11 +246,14 @@ export class Batch extends DurableObject<BatchEnv> {
     this.ctx.waitUntil(this.#send(nowMs).catch((error: unknown) => this.#stumble(error)));
   }
 
-  /** Sends what is neither done nor on its way. */
+  /** Sends what is neither done, nor on its way, nor to wait. */
   async #send(nowMs: number): Promise<void> {
     const { name, expiresMs } = this.#known();
-    const stretches = this.#leases.send(this.#progress.unfinished(), nowMs);
-    const lookMs = this.#leases.pausedUntilMs(nowMs) || nowMs + lookEveryMs;
+    const waiting = this.#store.waiting(nowMs);
+    const waits = new Set(waiting.map(({ line }) => this.#progress.stretchOf(line)));
+    const stretches = this.#leases.send(this.#progress.unfinished(waits), nowMs);
+    const waitMs = waiting.map(({ again_ms: ms }) => ms);
+    const lookMs = this.#leases.pausedUntilMs(nowMs) || Math.min(nowMs + lookEveryMs, ...waitMs);
     this.#alarm.ringBy(Math.min(lookMs, expiresMs));
     if (stretches.length === 0) return;
     try {
@@ -282,6 +290,8 @@ export class Batch extends DurableObject<BatchEnv> {
   /** The batch is over: its input is free to go, its end is told, and it goes when it was kept long enough. */
   async #leave(nowMs: number): Promise<void> {
     const batch = this.#known();
+    // Counted for the waits alone: it is tried until it is done.
+    if (!batch.isReleased || batch.notice !== null) this.#store.batch = { ...batch, attempts: batch.attempts + 1 };
     if (!batch.isReleased) {
       await this.#registry(batch).endBatch(batch.id);
       this.#store.batch = { ...this.#known(), isReleased: true, attempts: 0 };
@@ -353,9 +363,10 @@ export class Batch extends DurableObject<BatchEnv> {
   /** A line failed, and may be tried again after a while; true where it was tried often enough. */
   #strike(line: number, isCounted: boolean, nowMs: number): boolean {
     const strikes = this.#store.strikes(line) + (isCounted ? 1 : 0);
-    if (isCounted) this.#store.setStrikes(line, strikes);
-    if (strikes >= mostStrikes) return true;
-    this.#leases.pause(nowMs + againMs * 2 ** strikes);
+    const waitMs = strikeWaitsMs[strikes - 1];
+    if (waitMs === undefined) return true;
+    this.#store.setStrikes(line, strikes, nowMs + waitMs);
+    this.#leases.pause(nowMs + breathMs);
     return false;
   }
 

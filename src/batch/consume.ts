@@ -18,6 +18,8 @@ const mostReportCharacters = 4 * 2 ** 20;
 const againSeconds = 30;
 /** How long a batch waits for a conversation that is busy. */
 const busyMs = 2_000;
+/** And so long for its input. */
+const unreadableMs = 30_000;
 
 /** A request of a line. */
 export interface LineCall {
@@ -59,12 +61,17 @@ export async function consume(
         await runStretch(message.body as BatchMessage, isDead, env, run);
         message.ack();
       } catch (error) {
-        const name = error instanceof Error ? error.name : "unknown";
-        console.error(JSON.stringify({ event: "batch_lines_failed", is_dead: isDead, error_name: name }));
+        logged(error);
         message.retry({ delaySeconds: againSeconds });
       }
     }),
   );
+}
+
+function logged(error: unknown): null {
+  const name = error instanceof Error ? error.name : "unknown";
+  console.error(JSON.stringify({ event: "batch_lines_failed", error_name: name }));
+  return null;
 }
 
 async function runStretch(
@@ -74,10 +81,15 @@ async function runStretch(
   run: RunLine,
 ): Promise<void> {
   const stub = env.BATCHES.get(env.BATCHES.idFromName(batch));
-  const work = await (isDead ? stub.giveUp(stretch) : stub.take(stretch));
+  if (isDead) return stub.lost(stretch);
+  const work = await stub.take(stretch);
   if (work === null) return;
   const reports = new Reports((report) => stub.report(stretch, report));
-  const lines = await readLines(env.FILES, work);
+  const lines = await readLines(env.FILES, work).catch(logged);
+  if (lines === null) {
+    reports.pause(unreadableMs);
+    return reports.send(true);
+  }
   for (const number of work.givenUp) reports.add(givenUp(work, number, lines.get(number)));
 
   const startMs = Date.now();
@@ -119,6 +131,7 @@ async function runLine(work: Work, number: number, line: Line, run: RunLine): Pr
     const reply = await run({ url: endpoint, body: JSON.stringify(body), tenant, key, name, signal });
     if (reply.retryAfterMs !== null) return { pauseMs: reply.retryAfterMs };
     if (reply.status === 409 && reply.isPassing) return { pauseMs: busyMs };
+    signal.throwIfAborted();
     return { result: answeredLine(id, number, customId, reply), isPassing: reply.isPassing };
   } catch {
     const code = signal.aborted ? "timeout" : "internal";

@@ -41,10 +41,17 @@ export class Progress {
     return Array.from({ length: lineCount }, (_, i) => firstLine + i).filter((line) => !this.isDone(line));
   }
 
-  /** Stretches that have lines without a result, in order. */
-  *unfinished(): Generator<number> {
+  /** The stretch that a line is in. */
+  stretchOf(line: number): number {
+    return this.stretches.findLastIndex(({ firstLine }) => firstLine <= line);
+  }
+
+  /** Stretches that have lines without a result, in order, but for these. */
+  *unfinished(but: ReadonlySet<number>): Generator<number> {
     const { length } = this.stretches;
     while (this.#firstOpen < length && this.left(this.#firstOpen).length === 0) this.#firstOpen++;
-    for (let stretch = this.#firstOpen; stretch < length; stretch++) if (this.left(stretch).length > 0) yield stretch;
+    for (let stretch = this.#firstOpen; stretch < length; stretch++) {
+      if (!but.has(stretch) && this.left(stretch).length > 0) yield stretch;
+    }
   }
 }

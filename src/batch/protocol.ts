@@ -8,8 +8,12 @@ export type Endpoint = (typeof endpoints)[number];
 export const mostFileBytes = 200 * 2 ** 20;
 export const mostLines = 50_000;
 
-/** A line that failed so often, with nobody else to blame, is given up. */
-export const mostStrikes = 3;
+/**
+ * How long a line that failed in a way that may pass waits, after each failure. One more, or as many runs that died of it,
+ * and it is given up.
+ */
+export const strikeWaitsMs: readonly number[] = [10_000, 60_000, 600_000];
+export const mostStrikes = strikeWaitsMs.length + 1;
 
 /** OpenAI's purposes, as far as there are such files here. */
 export type Purpose = "batch" | "batch_output";

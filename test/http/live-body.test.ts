@@ -1,5 +1,7 @@
 import { Hono } from "hono";
 import { expect, it } from "vitest";
+import type { BatchEnv } from "../../src/batch/env.ts";
+import { withCaller } from "../../src/http/caller.ts";
 import type { AppEnv } from "../../src/http/context.ts";
 import { errorResponse } from "../../src/http/errors.ts";
 import { patientJson } from "../../src/http/live-body.ts";
@@ -9,7 +11,7 @@ import { GriffinError } from "../../src/errors.ts";
 const busy = () => new GriffinError("conversation_busy", "Not now.");
 
 /** Asks an app whose one answer comes, or fails, after so long; it begins after 20 ms. */
-async function ask(answer: () => object, delayMs: number): Promise<{ response: Response; lines: string[] }> {
+async function ask(answer: () => object, delayMs: number, env = {}): Promise<{ response: Response; lines: string[] }> {
   const lines: string[] = [];
   const app = new Hono<AppEnv>();
   app.onError((error) => errorResponse(error));
@@ -21,7 +23,7 @@ async function ask(answer: () => object, delayMs: number): Promise<{ response: R
     const late = new Promise((resolve) => void setTimeout(resolve, delayMs)).then(answer);
     return patientJson(context, late, () => undefined, 20);
   });
-  return { response: await app.request("/"), lines };
+  return { response: await app.request("/", {}, env), lines };
 }
 
 it("an answer that comes soon is plain JSON, and a failure has its status", async () => {
@@ -53,4 +55,14 @@ it("an answer that fails after it began is broken off, and the log says why", as
   expect(lines.map((line) => JSON.parse(line))).toMatchObject([
     { event: "request_broke_off", error_code: "conversation_busy" },
   ]);
+});
+
+it("a request of the server's own waits for the status, however long", async () => {
+  const own = withCaller({} as BatchEnv, { tenant: "", key: null });
+  const { response } = await ask(() => ({ a: 1 }), 60, own);
+  expect(await response.text()).toBe('{"a":1}');
+  const fails = () => {
+    throw busy();
+  };
+  expect((await ask(fails, 60, own)).response.status).toBe(409);
 });

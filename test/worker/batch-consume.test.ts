@@ -1,8 +1,10 @@
 // The consumer of the queue, in real workerd and with real batches: what it makes of every kind of answer.
-import { env, evictDurableObject } from "cloudflare:test";
+import { env } from "cloudflare:test";
 import { describe, expect, it, vi } from "vitest";
+import type { StoredBatch } from "../../src/batch/batch-store.ts";
 import { consume, type LineCall, type LineReply } from "../../src/batch/consume.ts";
-import { batchOf, begin, change, inBatch, lineOf, linesIn } from "./batches.ts";
+import { mostStrikes } from "../../src/batch/protocol.ts";
+import { batchOf, begin, change, inBatch, lineOf, linesIn, wake } from "./batches.ts";
 
 const answered: LineReply = {
   status: 200,
@@ -27,8 +29,6 @@ async function byHand(what: string, count: number) {
   };
   return { name, deliver };
 }
-/** Lets what a batch waits for be over: an object that wakes knows of no pause. */
-const wake = (name: string) => evictDurableObject(batchOf(name) as never);
 const promptOf = ({ body }: LineCall) => (JSON.parse(body) as { prompt: string }).prompt;
 const strikesIn = (name: string) => inBatch(name, ({ sql }) => sql.exec("SELECT * FROM strikes").toArray());
 
@@ -65,11 +65,11 @@ describe("the consumer", () => {
       asked++;
       return { ...answered, status: 503, isPassing: true };
     };
-    for (let attempt = 0; attempt < 3; attempt++) {
+    for (let attempt = 0; attempt < mostStrikes; attempt++) {
       expect(await deliver(0, run)).toBe("ack");
       await wake(name);
     }
-    expect(asked).toBe(3);
+    expect(asked).toBe(mostStrikes);
     await until(name, "completed");
     const errors = await linesIn(`registry of ${name}`, (await view(name)).errorFile);
     expect(errors.map(({ response }) => response!["status_code"])).toEqual([404, 503]);
@@ -77,7 +77,7 @@ describe("the consumer", () => {
 
   it("gives up a line whose request never ends well, and says so", async () => {
     const { name, deliver } = await byHand("throwing", 1);
-    for (let attempt = 0; attempt < 3; attempt++) {
+    for (let attempt = 0; attempt < mostStrikes; attempt++) {
       await deliver(0, () => Promise.reject(new Error("secret")));
       await wake(name);
     }
@@ -110,21 +110,46 @@ describe("the consumer", () => {
     expect((await view(name)).counts).toEqual({ total: 8, completed: 8, failed: 0 });
   });
 
-  it("makes errors of what the queue could not deliver", async () => {
-    const { name, deliver } = await byHand("undelivered", 3);
-    expect(await deliver(0, () => Promise.reject(new Error("not to be run")), "batches-dead")).toBe("ack");
+  it("says that a line took too long, whatever it was answered then", async () => {
+    const { name, deliver } = await byHand("too long", 1);
+    const timeout = vi.spyOn(AbortSignal, "timeout").mockImplementation(() => AbortSignal.abort());
+    for (let attempt = 0; attempt < mostStrikes; attempt++) {
+      await deliver(0, async () => ({ ...answered, status: 500, isPassing: true }));
+      await wake(name);
+    }
+    timeout.mockRestore();
     await until(name, "completed");
-    const errors = await linesIn(`registry of ${name}`, (await view(name)).errorFile);
-    expect(errors.map(({ custom_id: id, error }) => [id, error!["code"]])).toEqual(
-      [0, 1, 2].map((i) => [`r${i}`, "given_up"]),
-    );
+    const [error] = await linesIn(`registry of ${name}`, (await view(name)).errorFile);
+    expect(error).toMatchObject({ response: null, error: { code: "timeout" } });
   });
 
-  it("leaves a message to the queue where the input cannot be read", async () => {
+  it("has sent again what the queue could not deliver, and takes it from nobody", async () => {
+    const { name, deliver } = await byHand("undelivered", 3);
+    const never = () => Promise.reject(new Error("not to be run"));
+    const run = async () => {
+      expect(await deliver(0, never, "batches-dead")).toBe("ack");
+      return answered;
+    };
+    expect(await deliver(0, never, "batches-dead")).toBe("ack");
+    expect(await strikesIn(name)).toEqual([]);
+    expect(await deliver(0, run)).toBe("ack");
+    await until(name, "completed");
+    expect((await view(name)).counts).toEqual({ total: 3, completed: 3, failed: 0 });
+  });
+
+  it("waits where the input cannot be read, and no line is blamed", async () => {
     const { name, deliver } = await byHand("unreadable", 1);
+    const { inputKey } = await inBatch(name, ({ kv }) => kv.get<StoredBatch>("batch")!);
     await change(name, { inputKey: "nowhere" });
-    expect(await deliver(0, async () => answered)).toBe("retry");
-    expect(await strikesIn(name)).toEqual([{ line: 0, count: 1 }]);
+    for (let attempt = 0; attempt <= mostStrikes; attempt++) {
+      expect(await deliver(0, () => Promise.reject(new Error("not to be run")))).toBe("ack");
+      expect(await strikesIn(name)).toMatchObject([{ line: 0, count: 0 }]);
+      await wake(name);
+    }
+    await change(name, { inputKey });
+    expect(await deliver(0, async () => answered)).toBe("ack");
+    await until(name, "completed");
+    expect((await view(name)).counts).toEqual({ total: 1, completed: 1, failed: 0 });
   });
 
   it("begins no more stretches of a batch that is cancelled, and keeps what runs", async () => {

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { Batch } from "../../src/batch/batch.ts";
 import { FileWriter, partBytes } from "../../src/batch/file-writer.ts";
 import { leaseMs } from "../../src/batch/leases.ts";
+import { mostStrikes, strikeWaitsMs } from "../../src/batch/protocol.ts";
 import {
   batchOf,
   begin,
@@ -16,6 +17,7 @@ import {
   report,
   result,
   upload,
+  wake,
 } from "./batches.ts";
 
 const until = async (name: string, status: string, timeout = 30_000) =>
@@ -138,21 +140,36 @@ describe("a batch", () => {
     }
     await until(name, "completed");
     expect((await stub.view()).counts).toEqual({ total: 8, completed: 7, failed: 1 });
-    expect(runs).toBeGreaterThanOrEqual(3);
-    expect(runs).toBeLessThanOrEqual(5);
+    expect(runs).toBeGreaterThanOrEqual(mostStrikes);
+    expect(runs).toBeLessThanOrEqual(mostStrikes + 2);
   });
 
-  it("tries a line again that failed in passing, three times", async () => {
-    const { name, stub } = await byHand("passing", requests(2));
-    for (let attempt = 1; attempt <= 3; attempt++) {
+  it("tries a line again that failed in passing, later and later, and the others meanwhile", async () => {
+    const { name, stub } = await byHand("passing", requests(10));
+    const alarmMs = () => runInDurableObject(stub as never, (_, { storage }) => storage.getAlarm());
+    await stub.take(0);
+    const done = [0, 2, 3, 4, 5, 6, 7].map((line) => result(line));
+    await stub.report(0, report({ results: done, failed: [result(1, "errors")] }));
+    for (const [attempt, waitMs] of strikeWaitsMs.entries()) {
+      const [{ again_ms: againMs = 0 } = {}] = await inBatch(name, ({ sql }) =>
+        sql.exec<{ again_ms: number }>("SELECT again_ms FROM strikes WHERE line = 1").toArray(),
+      );
+      expect(againMs - Date.now()).toBeGreaterThan(waitMs - 5_000);
+      expect(againMs - Date.now()).toBeLessThanOrEqual(waitMs);
+      // Also an object that wakes knows of it.
       await evict(name);
-      expect(await stub.take(0)).toMatchObject({ lines: attempt === 1 ? [0, 1] : [1], givenUp: [] });
-      const results = attempt === 1 ? [result(0)] : [];
-      await stub.report(0, report({ results, failed: [result(1, "errors")] }));
-      if (attempt < 3) expect(await stub.take(0)).toBeNull();
+      expect(await stub.take(0)).toBeNull();
+      if (attempt === 0) {
+        expect(await stub.take(1)).toMatchObject({ lines: [8, 9] });
+        await stub.report(1, report({ results: [result(8), result(9)] }));
+        expect(await alarmMs()).toBeLessThanOrEqual(againMs);
+      }
+      await wake(name);
+      expect(await stub.take(0)).toMatchObject({ lines: [1], givenUp: [] });
+      await stub.report(0, report({ failed: [result(1, "errors")] }));
     }
     await until(name, "completed");
-    expect((await stub.view()).counts).toEqual({ total: 2, completed: 1, failed: 1 });
+    expect((await stub.view()).counts).toEqual({ total: 10, completed: 9, failed: 1 });
   });
 
   it("waits while a limit is reached, and blames no line for it", async () => {
@@ -199,12 +216,60 @@ describe("a batch", () => {
     expect(codes).toEqual([[null, "invalid_json_line"], ...expected]);
   });
 
-  it("of which the queue has given a stretch up has errors for it", async () => {
+  it("sends again what the queue has given up, soon", async () => {
     const { name, stub } = await byHand("dead", requests(3));
-    expect(await stub.giveUp(0)).toMatchObject({ lines: [], givenUp: [0, 1, 2] });
-    await stub.report(0, report({ results: [0, 1, 2].map((line) => result(line, "errors")) }));
-    expect(await stub.giveUp(0)).toBeNull();
+    await stub.lost(0);
+    const alarmMs = await runInDurableObject(stub as never, (_, { storage }) => storage.getAlarm());
+    expect(alarmMs).toBeLessThanOrEqual(Date.now() + 5_000);
+    expect(await stub.take(0)).toMatchObject({ lines: [0, 1, 2], givenUp: [] });
+    await stub.lost(0);
+    expect(await stub.take(0)).toBeNull();
+    await stub.report(0, report({ results: [0, 1, 2].map((line) => result(line)) }));
     await until(name, "completed");
+  });
+
+  it("keeps no result that comes while its files are written: its line is told there already", async () => {
+    const { name, stub } = await byHand("too late", requests(2));
+    await stub.take(0);
+    await stub.report(0, report({ results: [result(0)] }));
+    await change(name, { status: "finalizing", endsAs: "expired" });
+    const isTaken = await runInDurableObject(stub as never, async (object) => {
+      const batch = object as Batch;
+      const written = batch.alarm();
+      const answer = batch.report(0, report({ results: [result(1)], isLast: false }));
+      await written;
+      return answer;
+    });
+    expect(isTaken).toBe(false);
+    await until(name, "expired");
+    const { counts, outputFile, errorFile } = await stub.view();
+    expect(counts).toEqual({ total: 2, completed: 1, failed: 1 });
+    const files = [
+      ...(await linesIn(`registry of ${name}`, outputFile)),
+      ...(await linesIn(`registry of ${name}`, errorFile)),
+    ];
+    expect(files).toHaveLength(2);
+  });
+
+  it("that is over waits longer and longer where it cannot tell so", async () => {
+    const { name, stub } = await byHand("untold", requests(1));
+    await runInDurableObject(stub as never, (object) => {
+      const inside = object as unknown as { env: typeof env };
+      inside.env = {
+        ...env,
+        BATCH_REGISTRIES: { ...env.BATCH_REGISTRIES, idFromName: () => "nobody" as never } as never,
+      };
+    });
+    await change(name, { status: "completed", isReleased: false, attempts: 0 });
+    const waits: number[] = [];
+    for (let attempt = 0; attempt < 4; attempt++) {
+      const ringsMs = await runInDurableObject(stub as never, async (object, { storage }) => {
+        await (object as Batch).alarm();
+        return storage.getAlarm();
+      });
+      waits.push(Math.round(((ringsMs ?? Infinity) - Date.now()) / 1000));
+    }
+    expect(waits).toEqual([4, 8, 16, 32]);
   });
 
   it.each([

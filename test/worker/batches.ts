@@ -1,5 +1,5 @@
 // Batches and files as the HTTP layer makes them, in R2 and with the queue of the local runtime.
-import { env, runInDurableObject } from "cloudflare:test";
+import { env, evictDurableObject, runInDurableObject } from "cloudflare:test";
 import type { DurableObjectStorage } from "@cloudflare/workers-types";
 import type { StoredBatch } from "../../src/batch/batch-store.ts";
 import type { BatchView, Endpoint, LineResult, Report, ResultKind } from "../../src/batch/protocol.ts";
@@ -66,6 +66,12 @@ export const inBatch = <R>(name: string, run: (storage: DurableObjectStorage) =>
 /** Changes what is stored of a batch. */
 export const change = (name: string, fields: Partial<StoredBatch>) =>
   inBatch(name, ({ kv }) => kv.put("batch", { ...kv.get<StoredBatch>("batch")!, ...fields }));
+
+/** Lets what a batch waits for be over: an object that wakes knows of no pause. */
+export async function wake(name: string): Promise<void> {
+  await inBatch(name, ({ sql }) => sql.exec("UPDATE strikes SET again_ms = 0").toArray());
+  await evictDurableObject(batchOf(name) as never);
+}
 
 /** The lines of a file of a batch. */
 export async function linesIn(registry: string, file: string | null): Promise<Record<string, never>[]> {
