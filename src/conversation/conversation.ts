@@ -197,6 +197,11 @@ export class Conversation extends DurableObject<Env> {
     return { turns, isLast: start + turns.length === numbers.length };
   }
 
+  /** Whether a branch has a turn in progress. */
+  isBusy(branch: number): boolean {
+    return (this.#store?.runningTurn(branch) ?? null) !== null;
+  }
+
   /** Accepts a turn and lets it run. A repeated request finds the turn of the first one. */
   async begin(request: TurnRequest): Promise<TurnView> {
     return this.view(await this.#begin(request));

@@ -52,7 +52,7 @@ function encodeParts(parts: readonly string[]): Uint8Array<ArrayBuffer> {
 }
 
 /** Five bits a character, highest first; RFC 4648 in small letters. */
-function base32(bytes: Uint8Array): string {
+export function base32(bytes: Uint8Array): string {
   let text = "";
   for (let bit = 0; bit < bytes.length * 8; bit += 5) {
     const pair = ((bytes[bit >> 3] ?? 0) << 8) | (bytes[(bit >> 3) + 1] ?? 0);

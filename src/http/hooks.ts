@@ -11,9 +11,9 @@ import type { AppEnv } from "./context.ts";
 import { errorResponse, requestError } from "./errors.ts";
 import { formatJobId, noSuch, parseJobId } from "./ids.ts";
 import { listOf } from "./lists.ts";
-import { randomName } from "./object-names.ts";
 import { seconds } from "./unix-time.ts";
 import { checkShape, readBody, readBytes, wholeNumber } from "./read-body.ts";
+import { isSealed, sealedName } from "./sealed-names.ts";
 import { found, hookRegistryStub, hookStub, orGone } from "./stubs.ts";
 import { maxTokens, turnOptions } from "./turn-fields.ts";
 import { checkAddress } from "./webhook-endpoints.ts";
@@ -110,7 +110,7 @@ export const hooks = new Hono<AppEnv>()
     const replyTo = replyToOf(context, value.reply ?? { type: "none" });
     const options = optionsOf(context, value.model, value.max_output_tokens);
     const { type, secret: given } = value.verification;
-    const object = randomName();
+    const object = sealedName("hook", context.env);
     const id = formatJobId("hook", object);
     const made = given ? null : newSecret();
     const { tenant, key } = context.var;
@@ -135,6 +135,8 @@ export const hooks = new Hono<AppEnv>()
     const { ids, isLast } = await registry(context).list(after, limit);
     // One whose making broke off, or that goes at this moment, is none.
     const views = await Promise.all(ids.map((id) => viewOf(context, id).catch(orGone)));
+    const gone = ids.filter((_, i) => views[i] === null);
+    if (gone.length > 0) await registry(context).dropLeftovers(gone);
     const data = views.filter((view) => view !== null).map((view) => hookObject(context, view));
     return context.json({ ...listOf(data, !isLast), last_id: ids.at(-1) ?? null });
   })
@@ -144,7 +146,7 @@ export const hooks = new Hono<AppEnv>()
   .post("/v1/hooks/:id", async (context) => {
     const body = await readBytes(context.req, mostPostBytes);
     const headers = Object.fromEntries(postHeaders.map((each) => [each, context.req.header(each) ?? ""]));
-    const object = objectOf(context.req.param("id"));
+    const object = objectOf(context.req.param("id"), context.env);
     // Ids that cannot be one are no secret.
     const receipt = object === null ? refused : await hookStub(context, object).receive({ body, headers });
     if (receipt.status === "challenge") return context.json({ challenge: receipt.challenge });
@@ -180,8 +182,11 @@ export const hooks = new Hono<AppEnv>()
   })
   .delete("/v1/hooks/:id", async (context) => {
     const id = context.req.param("id");
-    await found(named(context).remove(context.var.tenant), unknownHook);
-    await registry(context).remove(id);
+    const removed = await named(context)
+      .remove(context.var.tenant)
+      .then(() => true, orGone);
+    // Where its making or its deletion broke off, the registry alone knows of it.
+    if (!(await registry(context).remove(id)) && removed === null) throw unknownHook();
     return context.json({ id, object: "hook.deleted", deleted: true });
   })
   .post("/v1/hooks/:id/rotate_secret", async (context) => {
@@ -235,9 +240,11 @@ const viewOf = (context: Asked, id: string): Promise<HookView> =>
 
 const unknownHook = () => noSuch("hook");
 
-function objectOf(id: string): string | null {
+/** null where it is no id that this server made. */
+function objectOf(id: string, env: Asked["env"]): string | null {
   try {
-    return parseJobId("hook", id);
+    const object = parseJobId("hook", id);
+    return isSealed("hook", object, env) ? object : null;
   } catch {
     return null;
   }

@@ -130,26 +130,36 @@ export class Deliveries {
     return this.#db.read<{ ms: number | null }>(query, nowMs)[0]?.ms ?? null;
   }
 
-  /** A turn is about to be begun: should the process die of it, this is what stays. */
-  strike(number: number): void {
-    this.#db.write("a delivery", "UPDATE deliveries SET strikes = strikes + 1 WHERE number = ?", number);
+  /** A turn is about to be begun: should the process die of it, this is what stays, and it is tried again then. */
+  strike(number: number, dueMs: number): void {
+    const change = "UPDATE deliveries SET strikes = strikes + 1, due_ms = ? WHERE number = ?";
+    this.#db.write("a delivery", change, dueMs, number);
   }
 
   /** Its turn has begun: whatever dies from now on, its conversation finds it. */
-  began(number: number, object: string, turn: number): void {
-    const change = "status = 'in_progress', object = ?, turn = ?, strikes = strikes - 1";
-    this.#db.write("a delivery", `UPDATE deliveries SET ${change} WHERE number = ?`, object, turn, number);
+  began({ number, strikes }: Open, object: string, turn: number, nowMs: number): void {
+    const change = "status = 'in_progress', object = ?, turn = ?, strikes = ?, due_ms = ?";
+    this.#db.write(
+      "a delivery",
+      `UPDATE deliveries SET ${change} WHERE number = ?`,
+      object,
+      turn,
+      strikes,
+      nowMs,
+      number,
+    );
   }
 
   /** Something was taken: it is to be tried again. */
-  postpone({ number, strikes }: Open, dueMs: number): void {
-    const change = "UPDATE deliveries SET due_ms = ?, strikes = ? WHERE number = ?";
-    this.#db.write("a delivery", change, dueMs, strikes, number);
+  postpone({ number, strikes, turn }: Open, dueMs: number): void {
+    const change = `UPDATE deliveries SET due_ms = ?, strikes = ?, turn = ?, status = iif(?3 IS NULL, 'queued', status)
+      WHERE number = ?`;
+    this.#db.write("a delivery", change, dueMs, strikes, turn, number);
   }
 
   /** Something failed: it is to be tried again, with another turn where this one has ended. */
   retry({ number, strikes }: Open, dueMs: number): void {
-    const change = "UPDATE deliveries SET due_ms = ?, strikes = ?, turn = NULL WHERE number = ?";
+    const change = "UPDATE deliveries SET due_ms = ?, strikes = ?, turn = NULL, status = 'queued' WHERE number = ?";
     this.#db.write("a delivery", change, dueMs, strikes + 1, number);
   }
 
@@ -174,6 +184,10 @@ export class Deliveries {
     return this.#db
       .read<{ number: number; notice: string }>(query)
       .map(({ number, notice }) => ({ number, notice: JSON.parse(notice) as ReplyNotice }));
+  }
+
+  hasNotices(): boolean {
+    return this.#db.read("SELECT 1 FROM deliveries WHERE notice IS NOT NULL LIMIT 1").length > 0;
   }
 
   handedOver(number: number): void {

@@ -34,10 +34,11 @@ export const mostAtOnce = 4;
 /** Posts that may wait. */
 export const mostOpen = 1_000;
 const fullMs = 30_000;
-/** A delivery whose attempts failed so often, or that so many processes died of, is given up. */
-export const mostStrikes = 3;
-/** The waits after the first failed attempt and the second. */
-const againMs = [5_000, 60_000];
+/** The waits after attempts that failed, or that a process died of. One more, and the delivery is given up. */
+export const strikeWaitsMs: readonly number[] = [10_000, 60_000, 300_000, 900_000];
+export const mostStrikes = strikeWaitsMs.length + 1;
+/** Where something is taken for long, it is looked at more seldom: after an eighth of the time, but so often. */
+const mostPauseMs = 60_000;
 /** While something runs the alarm rings this often: it finds what a process that died did not end. */
 const recoverAfterMs = 10_000;
 const dayMs = 24 * 3_600_000;
@@ -76,9 +77,9 @@ export class Hook extends DurableObject<InboxEnv> {
   /** Makes the hook; `signingSecret`: what signs its replies, null where it has none. */
   async create({ secret, ...hook }: NewHook): Promise<{ view: HookView; signingSecret: string | null }> {
     const nowMs = Date.now();
+    const signingSecret = await this.#signs(hook);
     this.#write({ ...hook, secrets: [{ secret, untilMs: null }], createdMs: nowMs, updatedMs: nowMs });
     this.#deliveries = new Deliveries(this.ctx.storage);
-    const signingSecret = await this.#signs();
     return { view: await this.view(hook.tenant), signingSecret };
   }
 
@@ -100,8 +101,8 @@ export class Hook extends DurableObject<InboxEnv> {
     tenant: string,
     change: Partial<HookSettings>,
   ): Promise<{ view: HookView; signingSecret: string | null }> {
+    const signingSecret = await this.#signs({ ...this.#known(tenant), ...change });
     this.#write({ ...this.#known(tenant), ...change, updatedMs: Date.now() });
-    const signingSecret = await this.#signs();
     return { view: await this.view(tenant), signingSecret };
   }
 
@@ -147,11 +148,11 @@ export class Hook extends DurableObject<InboxEnv> {
     if (!(await isSigned(verification, secrets, post, nowMs))) return { status: "refused" };
     const payload = payloadOf(post);
     if (payload === null) return { status: "malformed", message: "The body is neither an object of JSON nor a form." };
-    const challenge = challengeOf(verification, payload);
-    if (challenge !== null) return { status: "challenge", challenge };
     const names = await namesOf(verification, post, payload);
     const hook = this.#hook;
     if (hook === undefined || !(await isKeyGood(hook, this.env))) return { status: "refused" };
+    const challenge = challengeOf(verification, payload);
+    if (challenge !== null) return { status: "challenge", challenge };
     return this.#take(names, payload, nowMs);
   }
 
@@ -207,9 +208,14 @@ export class Hook extends DurableObject<InboxEnv> {
       this.ctx.waitUntil(this.#work(deliveries, hook, delivery).then(() => ended(), ended));
     }
     this.ctx.waitUntil(this.#handOver());
-    const runningMs = this.#running.size > 0 ? nowMs + recoverAfterMs : Infinity;
-    const goesMs = (deliveries.firstFinishedMs() ?? Infinity) + keepMs[hook.verification] + 1;
-    const nextMs = Math.min(runningMs, deliveries.nextDueMs(nowMs) ?? Infinity, Math.max(goesMs, nowMs + 1));
+    const isOpen = this.#running.size > 0 || deliveries.hasNotices();
+    const recoverMs = isOpen ? nowMs + recoverAfterMs : Infinity;
+    // What cannot go yet, though it is old, is looked at no more often.
+    const goesMs = Math.max(
+      (deliveries.firstFinishedMs() ?? Infinity) + keepMs[hook.verification],
+      nowMs + recoverAfterMs,
+    );
+    const nextMs = Math.min(recoverMs, deliveries.nextDueMs(nowMs) ?? Infinity, goesMs);
     if (nextMs < Infinity) this.#alarm.ringBy(nextMs);
   }
 
@@ -220,18 +226,21 @@ export class Hook extends DurableObject<InboxEnv> {
       const message = "This was begun several times, and never came to an end.";
       return this.#fail(deliveries, hook, delivery, { code: "given_up", message });
     }
-    if (delivery.turn === null) deliveries.strike(number);
+    if (delivery.turn === null) deliveries.strike(number, Date.now() + waitAfter(strikes));
     const key = delivery.conversation_key;
     const outcome = await runDelivery(
       { ...hook, secret: "" },
       delivery,
       {
         generation: deliveries.generation(key),
-        setGeneration: (generation) => deliveries.setGeneration(key, generation),
-        began(object, turn) {
-          deliveries.began(number, object, turn);
+        setGeneration: (generation) => {
+          if (this.#deliveries === deliveries) deliveries.setGeneration(key, generation);
+        },
+        began: (object, turn) => {
+          if (this.#deliveries === deliveries) deliveries.began(delivery, object, turn, Date.now());
           Object.assign(delivery, { object, turn });
         },
+        ended: () => void (delivery.turn = null),
       },
       this.env,
     );
@@ -241,10 +250,11 @@ export class Hook extends DurableObject<InboxEnv> {
     if (outcome.type === "ended") return this.#finish(deliveries, hook, delivery, outcome.view);
     const waitedMs = nowMs - createdMs;
     if (outcome.type === "later" && waitedMs < mostWaitMs) {
-      return deliveries.postpone(delivery, nowMs + outcome.waitMs);
+      const pauseMs = Math.min(waitedMs / 8, mostPauseMs);
+      return deliveries.postpone(delivery, Math.round(nowMs + Math.max(outcome.waitMs, pauseMs)));
     }
     if (outcome.type === "failed" && outcome.isPassing && strikes + 1 < mostStrikes) {
-      return deliveries.retry(delivery, nowMs + (againMs[strikes] ?? 0));
+      return deliveries.retry(delivery, nowMs + waitAfter(strikes));
     }
     return this.#fail(deliveries, hook, delivery, errorOf(outcome));
   }
@@ -311,10 +321,9 @@ export class Hook extends DurableObject<InboxEnv> {
     }
   }
 
-  /** Makes what signs replies where there are replies and nothing signs them yet. */
-  async #signs(): Promise<string | null> {
-    const { id, replyTo } = this.#hook ?? {};
-    if (id === undefined || replyTo === undefined || replyTo.type === "none") return null;
+  /** Makes what signs replies where there are replies and nothing signs them yet: before the hook is told of them. */
+  async #signs({ id, replyTo }: Pick<NewHook, "id" | "replyTo">): Promise<string | null> {
+    if (replyTo.type === "none") return null;
     if ((await this.#signing(id)) !== null) return null;
     return (await registryOf(this.env, replyRegistryName(id)).rotateSigningSecret(0)).secret;
   }
@@ -345,6 +354,8 @@ async function askedOf({ id, conversationKey, input }: Stored, payload: Payload)
   if (key.length > mostKeyCharacters) throw tooLong("conversation_key", mostKeyCharacters);
   return { conversationKey: await hashedName(conversationKey === null ? "all" : "key", id, key), input: said };
 }
+
+const waitAfter = (strikes: number): number => strikeWaitsMs[strikes] ?? 0;
 
 const tooLong = (field: string, most: number) =>
   new GriffinError("invalid_argument", `The template of ${field} makes more than ${most} characters of this.`);

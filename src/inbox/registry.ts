@@ -6,6 +6,9 @@ import type { InboxEnv } from "./env.ts";
 
 export const mostHooks = 100;
 
+/** A hook whose making takes longer is not made any more. */
+const makingMs = 60_000;
+
 /** Id → when it was made. */
 const hookPrefix = "hook/";
 
@@ -18,8 +21,17 @@ export class HookRegistry extends DurableObject<InboxEnv> {
     this.ctx.storage.kv.put(hookPrefix + id, Date.now());
   }
 
-  remove(id: string): void {
-    this.ctx.storage.kv.delete(hookPrefix + id);
+  /** false where it was not known. */
+  remove(id: string): boolean {
+    return this.ctx.storage.kv.delete(hookPrefix + id);
+  }
+
+  /** Forgets ids of hooks that are not there, but for those that may be about to be. */
+  dropLeftovers(ids: readonly string[]): void {
+    for (const id of ids) {
+      const addedMs = this.ctx.storage.kv.get<number>(hookPrefix + id) ?? Infinity;
+      if (addedMs < Date.now() - makingMs) this.remove(id);
+    }
   }
 
   /** Ids, the newest first, behind `after`. */

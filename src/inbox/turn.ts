@@ -31,6 +31,8 @@ export type Outcome =
 /** What a hook's object does for the turn. */
 export interface TurnKeeper {
   began(object: string, turn: number): void;
+  /** There is no turn any more: the next attempt begins another one. */
+  ended(): void;
   generation: number;
   setGeneration(generation: number): void;
 }
@@ -46,7 +48,12 @@ export async function runDelivery(hook: NewHook, delivery: Open, keeper: TurnKee
     const view = await stub.view(turn);
     // Whoever ran it has died: it is found, and goes on.
     if (view.status === "in_progress") return { type: "later", waitMs: busyMs };
-    return view.status === "failed" && view.error !== null ? failedWith(view.error) : { type: "ended", view };
+    if (view.status !== "failed" || view.error === null) return { type: "ended", view };
+    if (!isTaken(view.error.code)) return failedWith(view.error);
+    // It did not come to be: another turn is begun later, and nothing of this one stays.
+    await stub.remove(turn);
+    keeper.ended();
+    return { type: "later", waitMs: busyMs };
   } catch (error) {
     return error instanceof Wait ? { type: "later", waitMs: error.waitMs } : outcomeOf(error);
   }
@@ -61,11 +68,14 @@ class Wait extends Error {
   }
 }
 
+const codeOf = (error: unknown): unknown => (error instanceof Error && "code" in error ? error.code : undefined);
+
+/** Whether a failure says that something is taken at the moment. */
+const isTaken = (code: unknown) => code === "conversation_busy" || code === "rate_limited" || code === "overloaded";
+
 function outcomeOf(error: unknown): Outcome {
-  const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
-  if (code === "conversation_busy" || code === "rate_limited" || code === "overloaded") {
-    return { type: "later", waitMs: busyMs };
-  }
+  const code = codeOf(error);
+  if (isTaken(code)) return { type: "later", waitMs: busyMs };
   // What has no code was not meant, and may not come again.
   if (typeof code !== "string") return failedWith({ code: "internal", message: "" });
   return failedWith({ code: code as ErrorCode, message: error instanceof Error ? error.message : "" });
@@ -88,14 +98,17 @@ async function begun(
 ): Promise<{ object: string; turn: number }> {
   if (delivery.object !== null && delivery.turn !== null) return { object: delivery.object, turn: delivery.turn };
   const object = await conversation(hook, delivery, keeper, env);
+  const stub = conversationOf(hook, object, env);
+  // Looked at first, for being let in is a request of the key's, also where nothing comes of it.
+  if (await stub.isBusy(0)) throw new Wait(busyMs);
   const chargedTo = await admitted(hook, delivery.input, env);
   const options: TurnOptions = {
     ...optionsOf(hook),
     chargedTo,
     notify: { registry: registryName(hook.tenant), url: null, idHead: idHead("response", object) },
   };
-  try {
-    const { turn } = await conversationOf(hook, object, env).begin({
+  const { turn } = await stub
+    .begin({
       place: { kind: "branch", branch: 0 },
       messages: [{ role: "user", content: delivery.input }],
       options,
@@ -104,14 +117,16 @@ async function begun(
       repeatWithinMs: rememberedMs,
       isNamed: true,
       metadata: {},
+    })
+    .catch(async (error: unknown) => {
+      const code = codeOf(error);
+      // Without a code nobody knows whether it was begun. If it was, it settles its charge itself; else that lapses.
+      if (code !== undefined) await settle(chargedTo, null, env);
+      // The conversation was deleted at this moment: another one follows it.
+      throw code === "not_found" ? new Wait(busyMs) : error;
     });
-    keeper.began(object, turn);
-    return { object, turn };
-  } catch (error) {
-    // Where it was begun all the same, it is charged when this is asked again.
-    await settle(chargedTo, null, env);
-    throw error;
-  }
+  keeper.began(object, turn);
+  return { object, turn };
 }
 
 /** A hook's options with other dice. */
@@ -132,7 +147,7 @@ async function conversation(hook: NewHook, { conversation_key: key }: Open, keep
       if (generation > first) keeper.setGeneration(generation);
       return object;
     } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "not_found")) throw error;
+      if (codeOf(error) !== "not_found") throw error;
     }
   }
   throw new GriffinError("not_found", "The conversation was deleted too often.");
@@ -164,7 +179,7 @@ export async function isKeyGood({ tenant, key }: Pick<NewHook, "tenant" | "key">
     const { revokedMs, expiresMs, scopes } = await env.TENANTS.get(env.TENANTS.idFromName(tenant)).key(key);
     return revokedMs === null && (expiresMs ?? Infinity) > Date.now() && scopes.includes("write");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "not_found") return false;
+    if (codeOf(error) === "not_found") return false;
     throw error;
   }
 }

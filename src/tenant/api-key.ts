@@ -67,6 +67,9 @@ export function isSameSecret(a: string, b: string): boolean {
   return left.reduce((differing, byte, i) => differing | (byte ^ (right[i] ?? 0)), 0) === 0;
 }
 
-const sealOf = (head: string, keySecret: string) =>
-  bytesToHex(hmac(sha256, utf8.encode(keySecret), utf8.encode(head)).subarray(0, sealBytes));
+/** What only who knows the server's secret can make of a text: its HMAC-SHA-256. */
+export const macOf = (text: string, keySecret: string): Uint8Array =>
+  hmac(sha256, utf8.encode(keySecret), utf8.encode(text));
+
+const sealOf = (head: string, keySecret: string) => bytesToHex(macOf(head, keySecret).subarray(0, sealBytes));
 const randomHex = (bytes: number) => bytesToHex(crypto.getRandomValues(new Uint8Array(bytes)));
