@@ -1,20 +1,23 @@
 // What a post says, once it is known who says it: an object of JSON, or the fields of a form as strings. A form whose field
-// `payload` is an object of JSON is that object: so do GitHub, where it is told to, and Slack's buttons.
+// `payload` is an object of JSON is that object: so do GitHub, where it is told to, and Slack's buttons. Which of them it
+// is, its bytes tell: they are signed, and `content-type` is not.
 import { hashedName } from "../conversation/names.ts";
 import type { Post, Verification } from "./protocol.ts";
 
 export type Payload = Record<string, unknown>;
 
+/** A form's first field. In forms braces, brackets and quotes are escaped, so no JSON begins as one does. */
+const formStart = /^[\w.*+%-][^&=\s]*=/;
+
 /** null where it is neither. */
-export function payloadOf({ body, headers }: Post): Payload | null {
+export function payloadOf({ body }: Pick<Post, "body">): Payload | null {
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(body);
   } catch {
     return null;
   }
-  const isForm = /^application\/x-www-form-urlencoded\b/i.test(headers["content-type"] ?? "");
-  if (!isForm) return objectOf(text);
+  if (!formStart.test(text)) return objectOf(text);
   const fields: Payload = Object.fromEntries(new URLSearchParams(text));
   const inner = typeof fields["payload"] === "string" ? objectOf(fields["payload"]) : null;
   return inner ?? fields;
