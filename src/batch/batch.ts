@@ -113,7 +113,8 @@ export class Batch extends DurableObject<BatchEnv> {
     const lines = this.#progress.left(stretch);
     const isToWait = this.#store.waiting(nowMs).some(({ line }) => lines.includes(line));
     if (isToWait || this.#leases.pausedUntilMs(nowMs) > 0) {
-      this.#leases.drop(stretch);
+      // Whoever runs it all the same has not ended yet.
+      if (this.#leases.firstLine(stretch) === null) this.#leases.drop(stretch);
       return null;
     }
     const [firstLine] = lines;
@@ -150,7 +151,11 @@ export class Batch extends DurableObject<BatchEnv> {
       const lost = failed.filter(({ line }) => this.#strike(line, line !== taken, nowMs));
       this.#keep([...results, ...lost]);
       // A limit that is reached is nobody's fault.
-      const isHeldUp = pauseMs !== null && taken !== null && !this.#progress.isDone(taken) && failed.length === 0;
+      const isHeldUp =
+        pauseMs !== null &&
+        taken !== null &&
+        !this.#progress.isDone(taken) &&
+        !failed.some(({ line }) => line === taken);
       if (isHeldUp) this.#store.setStrikes(taken, Math.max(0, this.#store.strikes(taken) - 1));
     });
     if (pauseMs !== null) {

@@ -54,6 +54,7 @@ const mostPrefixTurns = 1_000;
 /** Since when an object stores prefixes; absent where it does not. */
 const prefixesSinceKey = "prefixes_since_ms";
 /** Left behind for a day where a conversation was deleted: a repeated creation must not use its ids again. */
+/** Since when. */
 const isDeletedKey = "is_deleted";
 /** A page of turns ends when it has this much: a message between objects may have 32 MiB. */
 const mostPageBytes = 2 ** 22;
@@ -150,6 +151,7 @@ export class Conversation extends DurableObject<Env> {
     check();
     await this.#forgetShared();
     check();
+    this.#leaveNotices(this.#known());
     this.#known().removeItem(turn, item);
     return this.branch(branch);
   }
@@ -172,8 +174,9 @@ export class Conversation extends DurableObject<Env> {
     }
     const store = this.#known();
     if (store.branchHead(branch) === undefined) return; // by somebody else meanwhile
-    if (store.branchCount() > 1) store.removeBranch(branch);
-    else await this.#leaveTombstone();
+    if (store.branchCount() === 1) return this.#leaveTombstone();
+    this.#leaveNotices(store);
+    store.removeBranch(branch);
   }
 
   /** A stretch of the turns of a branch, the one that runs included. */
@@ -233,7 +236,8 @@ export class Conversation extends DurableObject<Env> {
   async remove(turn: number): Promise<void> {
     await this.#stop(turn);
     await this.#forgetShared();
-    this.#removeTurn(this.#known(), turn);
+    this.#leaveNotices(this.#known());
+    this.#known().removeTurn(turn);
     if (this.#isEmpty()) await this.#leaveTombstone();
   }
 
@@ -389,19 +393,18 @@ export class Conversation extends DurableObject<Env> {
   /** Leaves nothing of a turn that was not to be kept. */
   #forgetTurn(turn: number): Promise<void> | undefined {
     if (orDamaged(() => this.#store?.turn(turn))?.options.store !== false) return undefined;
-    this.#removeTurn(this.#known(), turn);
+    this.#leaveNotices(this.#known());
+    this.#known().removeTurn(turn);
     if (!this.#isEmpty()) return undefined;
     return leftNotices(this.ctx.storage).length > 0 ? this.#leaveTombstone() : this.#forget();
   }
 
-  /** Deletes a turn, but not what is still to be told of it. */
-  #removeTurn(store: Store, turn: number): void {
-    const notice = store.notice(turn);
-    if (notice !== undefined) {
-      leaveNotices(this.ctx.storage, [notice]);
-      this.#alarm.ringBy(Date.now() + recoverAfterMs);
-    }
-    store.removeTurn(turn);
+  /** Before anything is deleted: what is still to be told of turns is told all the same. */
+  #leaveNotices(store: Store): void {
+    const notices = store.notices();
+    if (notices.length === 0) return;
+    leaveNotices(this.ctx.storage, notices);
+    this.#alarm.ringBy(Date.now() + recoverAfterMs);
   }
 
   /** Sees to it that what was kept long enough goes, though nobody asks for it. */
@@ -421,7 +424,9 @@ export class Conversation extends DurableObject<Env> {
         return this.#store === store ? nowMs + recoverAfterMs : Infinity;
       }
     }
-    return this.#store === store ? removeExpired(store, keepMs, nowMs) : Infinity;
+    if (this.#store !== store) return Infinity;
+    this.#leaveNotices(store);
+    return removeExpired(store, keepMs, nowMs);
   }
 
   /** Makes others forget the texts that turns here began with. Throws `internal`, or `not_found` where all went meanwhile. */
@@ -452,7 +457,7 @@ export class Conversation extends DurableObject<Env> {
 
   /** The store, made where there is none. Throws `not_found` where a conversation was deleted. */
   #opened(): Store {
-    if (this.ctx.storage.kv.get<boolean>(isDeletedKey)) throw new GriffinError("not_found", "It was deleted.");
+    if (this.ctx.storage.kv.get<number>(isDeletedKey)) throw new GriffinError("not_found", "It was deleted.");
     this.#store ??= openStore(this.ctx.storage);
     return this.#store;
   }
@@ -462,18 +467,19 @@ export class Conversation extends DurableObject<Env> {
     // Without a pause: nobody can begin anew in between, and a process that dies leaves all or nothing.
     const notices = [...leftNotices(this.ctx.storage), ...(this.#store?.notices() ?? [])];
     const isDone = this.#forget();
-    this.ctx.storage.kv.put(isDeletedKey, true);
+    this.ctx.storage.kv.put(isDeletedKey, Date.now());
     leaveNotices(this.ctx.storage, notices);
     this.#alarm.ringBy(Date.now() + (notices.length > 0 ? recoverAfterMs : rememberedMs));
     await isDone;
   }
 
-  /** Deletes what is left of a deleted conversation, a day after everything about it was told. */
+  /** Deletes what is left of a deleted conversation, a day after it was deleted, when everything about it was told. */
   async #dropTombstone(): Promise<void> {
     const { storage } = this.ctx;
-    if (leftNotices(storage).length === 0) return storage.deleteAll();
-    const isDone = await announceLeft(storage, this.env);
-    this.#alarm.ringBy(Date.now() + (isDone ? rememberedMs : recoverAfterMs));
+    if (!(await announceLeft(storage, this.env))) return this.#alarm.ringBy(Date.now() + recoverAfterMs);
+    const goesMs = (storage.kv.get<number>(isDeletedKey) ?? 0) + rememberedMs;
+    if (goesMs > Date.now()) this.#alarm.ringBy(goesMs);
+    else await storage.deleteAll();
   }
 
   #forget(): Promise<void> {

@@ -2,7 +2,7 @@
 // settled and told of when it is over. What a process that died had begun is taken up again.
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import type { Alarm } from "./alarm.ts";
-import { announce, announceLeft } from "./announce.ts";
+import { announce, announceLeft, leftNotices } from "./announce.ts";
 import { RunningCharge, settle } from "./charges.ts";
 import type { Env } from "./env.ts";
 import { LiveTurn } from "./live-turn.ts";
@@ -80,7 +80,7 @@ export class RunningTurns {
 
   /** Goes on with the turns that another process began and did not end, or with whose end it did not come to an end. */
   recover(): void {
-    const { ctx, env, forget, store } = this.#owner;
+    const { alarm, ctx, env, forget, store } = this.#owner;
     for (const turn of store()?.unfinishedTurns() ?? []) {
       const kept = store();
       if (kept === undefined || this.#live.has(turn)) continue;
@@ -100,9 +100,13 @@ export class RunningTurns {
       }
     }
     for (const turn of store()?.unsettledTurns() ?? []) {
+      // Should this process die of it, the next one goes on.
+      alarm.ringBy(Date.now() + recoverAfterMs);
       if (!this.#live.has(turn)) ctx.waitUntil(this.#concludeAgain(turn));
     }
-    ctx.waitUntil(this.#announceLeft());
+    if (leftNotices(ctx.storage).length === 0) return;
+    alarm.ringBy(Date.now() + recoverAfterMs);
+    ctx.waitUntil(announceLeft(ctx.storage, env));
   }
 
   /** Tells all who are to know that a turn ended; who cannot be told now is told later. */
@@ -122,10 +126,5 @@ export class RunningTurns {
     // Of what is damaged nobody can tell: its place lapses.
     await this.#conclude(turn, row ? settle(row.options.chargedTo, row.usage, env) : Promise.resolve(true));
     await forget(turn);
-  }
-
-  async #announceLeft(): Promise<void> {
-    const { alarm, ctx, env } = this.#owner;
-    if (!(await announceLeft(ctx.storage, env))) alarm.ringBy(Date.now() + recoverAfterMs);
   }
 }

@@ -43,6 +43,11 @@ interface Row extends Record<string, string | number | null> {
   attempts: string;
 }
 
+/** Whether an attempt was the one that an event is due for, and not to be told anew since. */
+const isThis = "due_ms IS ?2";
+/** It counts as well where nothing more was to be told meanwhile. */
+const isEnd = "(due_ms IS NULL OR due_ms IS ?2)";
+
 const viewColumns = "event, type, status, created_ms, due_ms, attempts";
 
 export class Deliveries {
@@ -87,8 +92,8 @@ export class Deliveries {
   /** An attempt was taken. An event that was to be told anew meanwhile has become due at another time, and stays so. */
   delivered({ event, dueMs, attempt }: Made, nowMs: number): void {
     this.#sql.exec(
-      `UPDATE deliveries SET attempts = ?3, delivered_ms = ?4, status = iif(due_ms IS ?2, 'delivered', status),
-         finished_ms = iif(due_ms IS ?2, ?4, NULL), due_ms = iif(due_ms IS ?2, NULL, due_ms) WHERE event = ?1`,
+      `UPDATE deliveries SET attempts = ?3, delivered_ms = ?4, status = iif(${isEnd}, 'delivered', status),
+         finished_ms = iif(${isEnd}, ?4, finished_ms), due_ms = iif(${isEnd}, NULL, due_ms) WHERE event = ?1`,
       event,
       dueMs,
       this.#withAttempt(event, attempt),
@@ -99,8 +104,8 @@ export class Deliveries {
   /** An attempt failed; `nextMs` null: it was the last one. Here too, what is to be told anew stays so. */
   failed({ event, dueMs, attempt }: Made, nextMs: number | null, nowMs: number): void {
     this.#sql.exec(
-      `UPDATE deliveries SET attempts = ?3, status = iif(due_ms IS ?2, ?4, status), tries = tries + (due_ms IS ?2),
-         finished_ms = iif(due_ms IS ?2, ?5, NULL), due_ms = iif(due_ms IS ?2, ?6, due_ms) WHERE event = ?1`,
+      `UPDATE deliveries SET attempts = ?3, status = iif(${isThis}, ?4, status), tries = tries + (${isThis}),
+         finished_ms = iif(${isThis}, ?5, finished_ms), due_ms = iif(${isThis}, ?6, due_ms) WHERE event = ?1`,
       event,
       dueMs,
       this.#withAttempt(event, attempt),
@@ -121,8 +126,8 @@ export class Deliveries {
     this.view(event);
     // At another time than it may be due already: the attempt that runs is not the one that was asked for.
     this.#sql.exec(
-      `UPDATE deliveries SET status = 'pending', tries = 0, due_ms = max(?, coalesce(due_ms, 0) + 1), finished_ms = NULL
-       WHERE event = ?`,
+      `UPDATE deliveries SET status = 'pending', tries = 0, due_ms = iif(due_ms IS ?1, ?1 + 1, ?1), finished_ms = NULL
+       WHERE event = ?2`,
       nowMs,
       event,
     );

@@ -19,20 +19,36 @@ const withKey = (secret: string, ...args: string[]) =>
 const run = (...args: string[]) => withKey(key, ...args);
 
 it("an endpoint is made, changed, tested, replayed to, rotated and deleted", async () => {
-  const made = await run("create", `${receiver.url}/a`, "--name", "mine", "--events", "response.completed");
+  const made = await run(
+    "create",
+    `${receiver.url}/a`,
+    "--name",
+    "mine",
+    "--events",
+    "response.completed",
+    "response.incomplete",
+  );
   expect(made.stdout).toMatch(/^whsec_\S+\n$/);
   const [id = ""] = /whe_\w+/.exec(made.stderr) ?? [];
   const listed = (await run("list")).stdout;
-  expect(listed).toMatch(/^whe_\w+ {2}mine {2}http.*\/a {2}enabled {2}whsec_….{4} {2}response.completed\n$/);
+  expect(listed).toMatch(
+    /^whe_\w+ {2}mine {2}http.*\/a {2}enabled {2}whsec_….{4} {2}response.completed.*response.incomplete\n$/,
+  );
   expect(listed).not.toContain(made.stdout.trim());
 
   expect(await run("test", id)).toMatchObject({ status: 0, stdout: expect.stringMatching(/^evt_test_\w+ {2}204\n$/) });
   const [event = ""] = /evt_test_\w+/.exec((await run("deliveries", id, "--status", "delivered")).stdout) ?? [];
   expect((await run("replay", id, event)).stdout).toContain(`${event}  response.completed  pending  204`);
   await expect.poll(async () => (await run("deliveries", id)).stdout).toContain("delivered  204, 204");
+  // A test is over when it was made: what is told anew is what happened.
+  const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+  const body = JSON.stringify({ model: "pocket", input: "Hello!", max_output_tokens: 2 });
+  await (await fetch(new URL("/v1/responses", server.url), { method: "POST", headers, body })).text();
+  await expect.poll(() => receiver.at("/a").length, { timeout: 5_000 }).toBe(3);
+  await expect.poll(async () => (await run("deliveries", id, "--status", "delivered")).stdout).toContain("evt_resp_");
   expect((await run("replay", id, "--from", "2026-01-01T00:00Z")).stdout).toBe("1 events are told anew\n");
   expect((await run("replay", id, "--to", "2026-01-01T00:00Z")).stdout).toBe("0 events are told anew\n");
-  await expect.poll(() => receiver.at("/a").length).toBe(3);
+  await expect.poll(() => receiver.at("/a").length).toBe(4);
 
   const update = await run("update", id, "--disable", "--to", `${receiver.url}/b`, "--events", "batch.failed");
   expect(update.stdout).toMatch(/\/b {2}disabled \(asked\) .*batch.failed\n$/);

@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import type { Conversation } from "../../src/conversation/conversation.ts";
 import type { Notify } from "../../src/conversation/protocol.ts";
 import type { Store } from "../../src/conversation/store.ts";
-import { inStorage, objectOf } from "./objects.ts";
+import { ageTombstone, inStorage, objectOf } from "./objects.ts";
 import { newTenant, type Tenant } from "./outbox.ts";
 import { receivedAt } from "./receiver.ts";
 import { options, outcomeOf, withStore } from "./storage.ts";
@@ -110,8 +110,46 @@ describe("the end of a response", () => {
     const left = () => inStorage(name, ({ kv }) => [...kv.list()].map(([key]) => key));
     await expect.poll(left).toEqual(what === "the response" ? [] : ["is_deleted"]);
     if (what === "the response") return;
+    // That it was here is known for a day, whatever was told meanwhile.
+    await runDurableObjectAlarm(objectOf(name));
+    expect(await left()).toEqual(["is_deleted"]);
+    await ageTombstone(name);
     await runDurableObjectAlarm(objectOf(name));
     expect(await left()).toEqual([]);
+  });
+});
+
+describe("what goes before it was told", () => {
+  /** Each deletes a second turn's row, or the branch that it ends. */
+  it.each([
+    ["a fork", async () => runInDurableObject(objectOf(name), (object) => (object as Conversation).removeBranch(1))],
+    [
+      "all its items",
+      async () => {
+        for (const item of [0, 1])
+          await runInDurableObject(objectOf(name), (object) => (object as Conversation).removeItem(1, 2, item));
+      },
+    ],
+    [
+      "what has expired",
+      async () => {
+        await inStorage(name, ({ sql }) =>
+          sql.exec("UPDATE branches SET active_ms = 1, expires_after_s = 1").toArray(),
+        );
+        await runDurableObjectAlarm(objectOf(name));
+      },
+    ],
+  ])("is told all the same: %s", async (_, remove) => {
+    const { path } = await tenant.endpoint("200");
+    await turn(stubOf(name), say("Hello!"));
+    await runInDurableObject(objectOf(name), (object) => (object as Conversation).fork(0));
+    await turn(stubOf(name), say("Hello!", { place: { kind: "branch", branch: 1 } }));
+    await putBack(2);
+    await remove();
+    const alarm = await inStorage(name, (storage) => storage.getAlarm());
+    expect(alarm ?? Infinity).toBeLessThanOrEqual(Date.now() + 10_000);
+    await runDurableObjectAlarm(objectOf(name));
+    await expect.poll(() => told(path).map(([event]) => event)).toEqual(["evt_resp_x_2"]);
   });
 });
 

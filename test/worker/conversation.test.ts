@@ -513,6 +513,7 @@ describe("deleting while a reply runs", () => {
     await stubOf(name).removeBranch(0);
     expect(await refusal(name, (object) => object.create({}))).toBe("not_found");
     expect(await refusal(name, (object) => object.begin(say("Hi.")))).toBe("not_found");
+    await runInDurableObject(objectOf(name), (_, { storage }) => storage.kv.put("is_deleted", Date.now() - 86_400_000));
     expect(await runDurableObjectAlarm(objectOf(name))).toBe(true);
     expect(await refusal(name, (object) => object.create({}))).toBe(undefined);
   });

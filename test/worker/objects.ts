@@ -19,3 +19,7 @@ export const refusal = (name: string, ask: (object: Conversation) => unknown): P
       return (error as GriffinError).code;
     }
   });
+
+/** Has a conversation have been deleted a day ago. */
+export const ageTombstone = (name: string): Promise<void> =>
+  inStorage(name, ({ kv }) => void kv.put("is_deleted", Date.now() - 24 * 3_600_000));

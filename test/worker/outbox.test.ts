@@ -338,6 +338,30 @@ describe("a replay", () => {
     });
   });
 
+  it("of an event that waits for its next attempt is made at once", async () => {
+    const { id, path } = await tenant.endpoint("500");
+    const event = newEvent();
+    await tenant.registry().publish(event);
+    await tenant.attempted(id, 1);
+    changed.set(path, 200);
+    await tenant.stub(id).replay(event.id);
+    expect(await tenant.attempted(id, 2)).toMatchObject({ status: "delivered" });
+  });
+
+  it("is not needed of what was taken while its endpoint was disabled", async () => {
+    const { id } = await tenant.endpoint("hold");
+    await tenant.registry().publish(newEvent());
+    await expect.poll(heldCount).toBe(1);
+    await inStorage(id, ({ sql }) =>
+      sql.exec("UPDATE deliveries SET status = 'failed', due_ms = NULL, finished_ms = 1").toArray(),
+    );
+    letGo();
+    expect(await tenant.attempted(id, 1)).toMatchObject({ status: "delivered" });
+    expect(
+      await inStorage(id, ({ sql }) => sql.exec("SELECT 1 FROM deliveries WHERE finished_ms > 1").toArray()),
+    ).toHaveLength(1);
+  });
+
   it("that is asked for while the last attempt runs is another one", async () => {
     const startMs = Date.now();
     vi.setSystemTime(startMs);

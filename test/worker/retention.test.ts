@@ -2,7 +2,7 @@
 import { evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
 import { retentionMs } from "../../src/conversation/retention.ts";
-import { inStorage, objectOf, refusal } from "./objects.ts";
+import { ageTombstone, inStorage, objectOf, refusal } from "./objects.ts";
 import { greedy, say, stubOf, turn } from "./turns.ts";
 
 const dayMs = 24 * 3_600_000;
@@ -36,6 +36,7 @@ describe("a conversation that is not used any more", () => {
     expect(await refusal(name, (object) => object.view(1))).toBe("not_found");
     expect(await tables(name)).toEqual([]);
     // What is left is that something was here; that goes a day later.
+    await ageTombstone(name);
     await runDurableObjectAlarm(objectOf(name));
     expect(await alarmOf(name)).toBeNull();
   });

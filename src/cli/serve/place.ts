@@ -29,8 +29,9 @@ export async function claimFolder(
   const file = path.join(folder, "server.pid");
   const pid = (await readFile(file, "utf8").catch(() => "")).trim();
   if (/^\d+$/.test(pid)) {
-    const { stdout } = spawnSync("ps", ["-p", pid, "-o", "command="], { encoding: "utf8" });
-    if (stdout?.includes(command))
+    const { stdout } = spawnSync("ps", ["-p", pid, "-o", "stat=", "-o", "command="], { encoding: "utf8" });
+    // A process that was killed keeps its name until somebody asks how it ended.
+    if (stdout?.includes(command) && !stdout.trimStart().startsWith("Z"))
       throw new Error(`${folder} is in use by process ${pid}; two servers must never share it.`);
   }
   return { heldBy: (child) => writeFile(file, String(child.pid)) };
