@@ -41,6 +41,10 @@ const passing: ReadonlySet<ErrorCode> = new Set([
 /** Whether the same request may succeed when it comes again. */
 export const isPassing = (code: ErrorCode): boolean => passing.has(code);
 
+/** Whether a failure says that what is needed is taken at the moment: nothing is wrong, and it is free again soon. */
+export const isTaken = (code: unknown): boolean =>
+  code === "conversation_busy" || code === "rate_limited" || code === "overloaded";
+
 /** Any failure this project raises on purpose. Across isolates compare `code`, never `instanceof`. */
 export class GriffinError extends Error {
   override readonly name = "GriffinError";

@@ -117,8 +117,6 @@ export class Batch extends DurableObject<BatchEnv> {
       if (this.#leases.firstLine(stretch) === null) this.#leases.drop(stretch);
       return null;
     }
-    const [firstLine] = lines;
-    if (firstLine === undefined || !this.#leases.take(stretch, firstLine, nowMs)) return null;
     const givenUp: number[] = [];
     let strikes = 0;
     for (const line of lines) {
@@ -127,9 +125,10 @@ export class Batch extends DurableObject<BatchEnv> {
       givenUp.push(line);
     }
     const rest = lines.slice(givenUp.length);
-    const [first] = rest;
+    const first = rest[0] ?? givenUp[0];
+    if (first === undefined || !this.#leases.take(stretch, first, nowMs)) return null;
     // Should whoever runs it die, this line is the first to be blamed.
-    if (first !== undefined) this.#store.setStrikes(first, strikes + 1);
+    if (rest.length > 0) this.#store.setStrikes(first, strikes + 1);
     return this.#work(stretch, rest, givenUp, strikes > 0);
   }
 

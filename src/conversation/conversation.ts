@@ -14,7 +14,7 @@ import {
   repeatedTurn,
 } from "./accept.ts";
 import { Alarm } from "./alarm.ts";
-import { announceLeft, leaveNotices, leftNotices } from "./announce.ts";
+import { leaveEnds, leftEnds, tellLeft } from "./announce.ts";
 import { settle } from "./charges.ts";
 import type { CompletionRequest } from "./completion-protocol.ts";
 import { beginCompletion } from "./completions.ts";
@@ -151,7 +151,7 @@ export class Conversation extends DurableObject<Env> {
     check();
     await this.#forgetShared();
     check();
-    this.#leaveNotices(this.#known());
+    this.#leaveEnds(this.#known());
     this.#known().removeItem(turn, item);
     return this.branch(branch);
   }
@@ -175,7 +175,7 @@ export class Conversation extends DurableObject<Env> {
     const store = this.#known();
     if (store.branchHead(branch) === undefined) return; // by somebody else meanwhile
     if (store.branchCount() === 1) return this.#leaveTombstone();
-    this.#leaveNotices(store);
+    this.#leaveEnds(store);
     store.removeBranch(branch);
   }
 
@@ -236,7 +236,7 @@ export class Conversation extends DurableObject<Env> {
   async remove(turn: number): Promise<void> {
     await this.#stop(turn);
     await this.#forgetShared();
-    this.#leaveNotices(this.#known());
+    this.#leaveEnds(this.#known());
     this.#known().removeTurn(turn);
     if (this.#isEmpty()) await this.#leaveTombstone();
   }
@@ -393,17 +393,19 @@ export class Conversation extends DurableObject<Env> {
   /** Leaves nothing of a turn that was not to be kept. */
   #forgetTurn(turn: number): Promise<void> | undefined {
     if (orDamaged(() => this.#store?.turn(turn))?.options.store !== false) return undefined;
-    this.#leaveNotices(this.#known());
+    this.#leaveEnds(this.#known());
     this.#known().removeTurn(turn);
     if (!this.#isEmpty()) return undefined;
-    return leftNotices(this.ctx.storage).length > 0 ? this.#leaveTombstone() : this.#forget();
+    return leftEnds(this.ctx.storage).length > 0 ? this.#leaveTombstone() : this.#forget();
   }
 
   /** Before anything is deleted: what is still to be told of turns is told all the same. */
-  #leaveNotices(store: Store): void {
-    const notices = store.notices();
-    if (notices.length === 0) return;
-    leaveNotices(this.ctx.storage, notices);
+  #leaveEnds(store: Store): void {
+    const ends = store.ends();
+    if (ends.length === 0) return;
+    leaveEnds(this.ctx.storage, ends);
+    // What a deletion leaves of a turn does not know any more what it cost.
+    for (const { turn } of ends) store.settled(turn);
     this.#alarm.ringBy(Date.now() + recoverAfterMs);
   }
 
@@ -425,7 +427,7 @@ export class Conversation extends DurableObject<Env> {
       }
     }
     if (this.#store !== store) return Infinity;
-    this.#leaveNotices(store);
+    this.#leaveEnds(store);
     return removeExpired(store, keepMs, nowMs);
   }
 
@@ -465,18 +467,18 @@ export class Conversation extends DurableObject<Env> {
   /** Deletes everything, but that something was here. */
   async #leaveTombstone(): Promise<void> {
     // Without a pause: nobody can begin anew in between, and a process that dies leaves all or nothing.
-    const notices = [...leftNotices(this.ctx.storage), ...(this.#store?.notices() ?? [])];
+    const ends = [...leftEnds(this.ctx.storage), ...(this.#store?.ends() ?? [])];
     const isDone = this.#forget();
     this.ctx.storage.kv.put(isDeletedKey, Date.now());
-    leaveNotices(this.ctx.storage, notices);
-    this.#alarm.ringBy(Date.now() + (notices.length > 0 ? recoverAfterMs : rememberedMs));
+    leaveEnds(this.ctx.storage, ends);
+    this.#alarm.ringBy(Date.now() + (ends.length > 0 ? recoverAfterMs : rememberedMs));
     await isDone;
   }
 
   /** Deletes what is left of a deleted conversation, a day after it was deleted, when everything about it was told. */
   async #dropTombstone(): Promise<void> {
     const { storage } = this.ctx;
-    if (!(await announceLeft(storage, this.env))) return this.#alarm.ringBy(Date.now() + recoverAfterMs);
+    if (!(await tellLeft(storage, this.env))) return this.#alarm.ringBy(Date.now() + recoverAfterMs);
     const goesMs = (storage.kv.get<number>(isDeletedKey) ?? 0) + rememberedMs;
     if (goesMs > Date.now()) this.#alarm.ringBy(goesMs);
     else await storage.deleteAll();

@@ -2,16 +2,24 @@
 // ends it, because it was marked as unsettled when it began, until the mark is taken away: then the objects that deliver
 // webhooks have its event, and the tenant knows what it cost. Whether anybody wants to know is asked when it has ended,
 // so that an endpoint that was made while it ran is told as well.
+import { isTaken } from "../errors.ts";
 import { endEvent } from "../outbox/events.ts";
 import type { Notice } from "../outbox/protocol.ts";
+import type { Charge, Cost } from "../tenant/protocol.ts";
 import type { Database } from "./database.ts";
+import { orDamaged } from "./parts.ts";
 import type { TurnOptions, TurnStatus } from "./protocol.ts";
-import type { TurnError } from "./turns.ts";
+import { readReply } from "./turns.ts";
 
-/** A notice, and the turn that it is of. */
-export interface TurnNotice {
+/** What is to be told of a turn that ended. */
+export interface TurnEnd {
   turn: number;
-  notice: Notice;
+  /** null: nobody waits for an event of it. */
+  notice: Notice | null;
+  /** null: it is charged to nobody. */
+  chargedTo: Charge | null;
+  /** null: nothing came of it. */
+  cost: Cost | null;
 }
 
 interface EndedRow extends Record<string, string | number | null> {
@@ -19,37 +27,35 @@ interface EndedRow extends Record<string, string | number | null> {
   status: Exclude<TurnStatus, "in_progress">;
   finished_ms: number;
   options: string;
-  /** JSON, the reply of a turn that failed. */
-  failure: string | null;
 }
 
 /** What is still to be told of turns that ended; of one turn where it is named. */
-export function readNotices(db: Database, turn: number | null = null): TurnNotice[] {
-  const failure = "CASE WHEN status = 'failed' THEN CAST(reply AS TEXT) END AS failure";
-  const ended = `SELECT turn, status, finished_ms, options, ${failure} FROM turns
-    WHERE unsettled AND status <> 'in_progress'`;
+export function readEnds(db: Database, turn: number | null = null): TurnEnd[] {
+  const ended = "SELECT turn, status, finished_ms, options FROM turns WHERE unsettled AND status <> 'in_progress'";
   const rows =
     turn === null ? db.read<EndedRow>(`${ended} ORDER BY turn`) : db.read<EndedRow>(`${ended} AND turn = ?`, turn);
-  return rows.flatMap((row) => {
-    const notice = noticeOf(row);
-    return notice === null ? [] : [{ turn: row.turn, notice }];
-  });
+  return rows.map((row) => endOf(db, row));
 }
 
-/** null where nobody was to be told, or what the turn was asked is damaged. */
-function noticeOf({ turn, status, finished_ms: endedMs, options, failure }: EndedRow): Notice | null {
-  const notify = parsed<TurnOptions>(options)?.notify;
-  if (!notify) return null;
-  const isRefused = parsed<{ error: TurnError | null }>(failure)?.error?.code === "refused";
+/** Of what is damaged nobody can tell: no event is made of it, and the place that it takes lapses. */
+function endOf(db: Database, { turn, status, finished_ms: endedMs, options }: EndedRow): TurnEnd {
+  const asked = parsedOptions(options);
+  const reply = orDamaged(() => readReply(db, turn));
+  const code = reply?.error?.code;
   // What moderation refused is shown as a reply that it broke off.
-  const type = `response.${isRefused ? "incomplete" : status}` as const;
-  return { registry: notify.registry, url: notify.url, event: endEvent(type, `${notify.idHead}${turn}`, endedMs) };
+  const type = `response.${code === "refused" ? "incomplete" : status}` as const;
+  const { notify = null, chargedTo = null } = asked;
+  const isToBeTold = notify !== null && !(notify.isBegunAgain && code !== undefined && isTaken(code));
+  const notice = isToBeTold
+    ? { registry: notify.registry, url: notify.url, event: endEvent(type, `${notify.idHead}${turn}`, endedMs) }
+    : null;
+  return { turn, notice, chargedTo, cost: reply?.usage ?? null };
 }
 
-function parsed<T>(json: string | null): Partial<T> | null {
+function parsedOptions(json: string): Partial<TurnOptions> {
   try {
-    return JSON.parse(json ?? "null") as Partial<T> | null;
+    return JSON.parse(json) as Partial<TurnOptions>;
   } catch {
-    return null;
+    return {};
   }
 }

@@ -90,6 +90,8 @@ export interface Notify {
   url: string | null;
   /** With the turn's number behind it, this is what callers know it by. */
   idHead: string;
+  /** Where something that it needs was taken, another turn is begun for it: such an end is none. */
+  isBegunAgain?: boolean;
 }
 
 /** The state behind the beginning of a prompt, as it goes from the object that keeps it to others. */

@@ -2,12 +2,11 @@
 // settled and told of when it is over. What a process that died had begun is taken up again.
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import type { Alarm } from "./alarm.ts";
-import { announce, announceLeft, leftNotices } from "./announce.ts";
+import { announce, leftEnds, tell, tellLeft } from "./announce.ts";
 import { RunningCharge, settle } from "./charges.ts";
 import type { Env } from "./env.ts";
 import { LiveTurn } from "./live-turn.ts";
 import { countTurn } from "./metrics.ts";
-import { orDamaged } from "./parts.ts";
 import type { TurnUsage } from "./protocol.ts";
 import { runTurn, type TurnHost } from "./run-turn.ts";
 import type { Store } from "./store.ts";
@@ -104,27 +103,31 @@ export class RunningTurns {
       alarm.ringBy(Date.now() + recoverAfterMs);
       if (!this.#live.has(turn)) ctx.waitUntil(this.#concludeAgain(turn));
     }
-    if (leftNotices(ctx.storage).length === 0) return;
+    if (leftEnds(ctx.storage).length === 0) return;
     alarm.ringBy(Date.now() + recoverAfterMs);
-    ctx.waitUntil(announceLeft(ctx.storage, env));
+    ctx.waitUntil(tellLeft(ctx.storage, env));
   }
 
   /** Tells all who are to know that a turn ended; who cannot be told now is told later. */
   async #conclude(turn: number, settled: Promise<boolean>): Promise<void> {
-    const { alarm, env, store: current } = this.#owner;
+    const store = this.#owner.store();
+    const announced = announce(store?.end(turn)?.notice ?? null, this.#owner.env);
+    this.#concluded(turn, store, (await settled) && (await announced));
+  }
+
+  /** The same of a turn of which nobody knows whether it was done. */
+  async #concludeAgain(turn: number): Promise<void> {
+    const { env, forget, store: current } = this.#owner;
     const store = current();
-    const isDone = (await Promise.all([settled, announce(store?.notice(turn), env)])).every((isTold) => isTold);
+    const end = store?.end(turn);
+    this.#concluded(turn, store, end === undefined || (await tell(end, env)));
+    await forget(turn);
+  }
+
+  #concluded(turn: number, store: Store | undefined, isDone: boolean): void {
+    const { alarm, store: current } = this.#owner;
     if (store === undefined || current() !== store) return;
     if (isDone) store.settled(turn);
     else alarm.ringBy(Date.now() + recoverAfterMs);
-  }
-
-  /** The same of a turn of which nobody knows whether it was done. To be told twice changes nothing. */
-  async #concludeAgain(turn: number): Promise<void> {
-    const { env, forget, store } = this.#owner;
-    const row = orDamaged(() => store()?.turn(turn));
-    // Of what is damaged nobody can tell: its place lapses.
-    await this.#conclude(turn, row ? settle(row.options.chargedTo, row.usage, env) : Promise.resolve(true));
-    await forget(turn);
   }
 }

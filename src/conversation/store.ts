@@ -309,13 +309,13 @@ export class Store {
   }
 
   /** What is still to be told of turns that ended. */
-  notices(): outbox.TurnNotice[] {
-    return outbox.readNotices(this.#db);
+  ends(): outbox.TurnEnd[] {
+    return outbox.readEnds(this.#db);
   }
 
   /** What is still to be told of a turn's end; undefined where that is nothing. */
-  notice(turn: number): outbox.TurnNotice | undefined {
-    return outbox.readNotices(this.#db, turn)[0];
+  end(turn: number): outbox.TurnEnd | undefined {
+    return outbox.readEnds(this.#db, turn)[0];
   }
 
   /**

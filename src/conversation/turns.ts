@@ -378,6 +378,12 @@ export function readTokens(db: Database, turn: number, kind: "prompt_tokens" | "
   return tokens;
 }
 
+/** What came of a turn that ended. Throws `data_damaged`. */
+export function readReply(db: Database, turn: number): Reply {
+  const [row] = db.read<{ reply: ArrayBuffer | null }>("SELECT reply FROM turns WHERE turn = ?", turn);
+  return fromJson<Reply>(db, turn, "reply", row?.reply ?? null);
+}
+
 /** What was kept of a turn's tokens; null where nothing was asked for. */
 export function readLogProbabilities(db: Database, turn: number): TokenLogProbabilities[] | null {
   const bytes = readParts(db, turn, "log_probabilities");

@@ -240,7 +240,10 @@ export class Hook extends DurableObject<InboxEnv> {
           if (this.#deliveries === deliveries) deliveries.began(delivery, object, turn, Date.now());
           Object.assign(delivery, { object, turn });
         },
-        ended: () => void (delivery.turn = null),
+        ended: () => {
+          delivery.turn = null;
+          if (this.#deliveries === deliveries) deliveries.postpone(delivery, Date.now());
+        },
       },
       this.env,
     );

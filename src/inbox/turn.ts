@@ -3,7 +3,7 @@
 import { settle } from "../conversation/charges.ts";
 import { conversationName, hashedName, idHead } from "../conversation/names.ts";
 import { rememberedMs, type TurnOptions, type TurnView } from "../conversation/protocol.ts";
-import { GriffinError, isPassing, type ErrorCode } from "../errors.ts";
+import { GriffinError, isPassing, isTaken, type ErrorCode } from "../errors.ts";
 import { registryName } from "../outbox/env.ts";
 import type { Open } from "./deliveries.ts";
 import type { InboxEnv } from "./env.ts";
@@ -51,8 +51,8 @@ export async function runDelivery(hook: NewHook, delivery: Open, keeper: TurnKee
     if (view.status !== "failed" || view.error === null) return { type: "ended", view };
     if (!isTaken(view.error.code)) return failedWith(view.error);
     // It did not come to be: another turn is begun later, and nothing of this one stays.
-    await stub.remove(turn);
     keeper.ended();
+    await stub.remove(turn);
     return { type: "later", waitMs: busyMs };
   } catch (error) {
     return error instanceof Wait ? { type: "later", waitMs: error.waitMs } : outcomeOf(error);
@@ -69,9 +69,6 @@ class Wait extends Error {
 }
 
 const codeOf = (error: unknown): unknown => (error instanceof Error && "code" in error ? error.code : undefined);
-
-/** Whether a failure says that something is taken at the moment. */
-const isTaken = (code: unknown) => code === "conversation_busy" || code === "rate_limited" || code === "overloaded";
 
 function outcomeOf(error: unknown): Outcome {
   const code = codeOf(error);
@@ -105,7 +102,12 @@ async function begun(
   const options: TurnOptions = {
     ...optionsOf(hook),
     chargedTo,
-    notify: { registry: registryName(hook.tenant), url: null, idHead: idHead("response", object) },
+    notify: {
+      registry: registryName(hook.tenant),
+      url: null,
+      idHead: idHead("response", object),
+      isBegunAgain: true,
+    },
   };
   const { turn } = await stub
     .begin({

@@ -164,27 +164,27 @@ describe("the outbox", () => {
   it("has a turn from the transaction that ends it, or none of it happens", () =>
     withStore((store) => {
       const number = begin(store);
-      expect(store.notices()).toEqual([]);
+      expect(store.ends()).toEqual([]);
       // JSON has no such number: the last write of the commit breaks off.
       const usage = { promptTokens: 1, cachedTokens: 0, completionTokens: 1n as never, computedTokens: 2 };
       expect(() => store.commit(number, outcomeOf({ usage }), null)).toThrow("BigInt");
-      expect(store.notices()).toEqual([]);
+      expect(store.ends()).toEqual([]);
       expect(store.turn(number)?.status).toBe("in_progress");
       store.settled(number);
       store.commit(number, outcomeOf(), null);
-      expect(store.notices()).toMatchObject([
+      expect(store.ends()).toMatchObject([
         { turn: number, notice: { registry: "r", event: { type: "response.completed", dataId: `resp_y_${number}` } } },
       ]);
-      expect(store.notice(number)).toEqual(store.notices()[0]);
+      expect(store.end(number)).toEqual(store.ends()[0]);
       store.settled(number);
-      expect(store.notices()).toEqual([]);
+      expect(store.ends()).toEqual([]);
     }));
 
   it("has no turn of which nobody is to be told", () =>
     withStore((store) => {
       const number = begin(store, null);
       store.commit(number, outcomeOf(), null);
-      expect(store.notices()).toEqual([]);
+      expect(store.ends()).toEqual([]);
     }));
 
   it("tells of failures: of what moderation refused as incomplete, as the response itself is shown", () =>
@@ -193,10 +193,22 @@ describe("the outbox", () => {
         const number = begin(store);
         store.fail(number, { code, message: "" }, 5);
       }
-      expect(store.notices().map(({ notice: { event } }) => event.type)).toEqual([
+      expect(store.ends().map(({ notice }) => notice?.event.type)).toEqual([
         "response.failed",
         "response.incomplete",
         "response.cancelled",
       ]);
+    }));
+
+  it("has no event of a turn that found something taken, where another one is begun for it", () =>
+    withStore((store) => {
+      for (const code of ["rate_limited", "overloaded", "internal"] as const) {
+        for (const isBegunAgain of [true, false]) {
+          const number = begin(store, { ...anybody, isBegunAgain });
+          store.fail(number, { code, message: "" }, 5);
+        }
+      }
+      const isTold = store.ends().map(({ notice }) => notice !== null);
+      expect(isTold).toEqual([false, true, false, true, true, true]);
     }));
 });

@@ -144,6 +144,17 @@ describe("a batch", () => {
     expect(runs).toBeLessThanOrEqual(mostStrikes + 2);
   });
 
+  it("blames nobody for a pause, though lines before were given up", async () => {
+    const { name, stub } = await byHand("held up", requests(3));
+    const strikes = () =>
+      inBatch(name, ({ sql }) => sql.exec("SELECT line, count FROM strikes WHERE count > 0").toArray());
+    await inBatch(name, ({ sql }) => sql.exec("INSERT INTO strikes VALUES (0, ?, 0)", mostStrikes));
+    await evict(name);
+    expect(await stub.take(0)).toMatchObject({ lines: [1, 2], givenUp: [0] });
+    await stub.report(0, report({ pauseMs: 1 }));
+    expect(await strikes()).toEqual([{ line: 0, count: mostStrikes }]);
+  });
+
   it("tries a line again that failed in passing, later and later, and the others meanwhile", async () => {
     const { name, stub } = await byHand("passing", requests(10));
     const alarmMs = () => runInDurableObject(stub as never, (_, { storage }) => storage.getAlarm());

@@ -139,6 +139,37 @@ describe("a turn of a hook", () => {
     expect(second.status).toBe("completed");
     expect(await h.said(first)).toEqual(["My name is Ada.", input]);
   });
+
+  it("that found something taken is not the delivery's any more when it is removed", async () => {
+    const h = await hookOf({ tokens_per_minute: 100_000 });
+    const seen = await runInDurableObject(h.stub() as never, async (object, { storage }) => {
+      const inside = object as unknown as { env: typeof env; receive(post: unknown): Promise<unknown> };
+      const { CONVERSATIONS } = env;
+      const rows: unknown[] = [];
+      const get = (name: never) => {
+        const stub = CONVERSATIONS.get(name);
+        const remove = (turn: number) => {
+          rows.push(...storage.sql.exec("SELECT status, turn FROM deliveries"));
+          return stub.remove(turn);
+        };
+        const view = async (turn: number) => ({
+          ...(await stub.view(turn)),
+          status: "failed",
+          error: { code: "overloaded", message: "" },
+        });
+        const faked: Record<string | symbol, unknown> = { remove, view };
+        return new Proxy(stub, { get: (target, what) => faked[what] ?? Reflect.get(target, what) });
+      };
+      inside.env = {
+        ...env,
+        CONVERSATIONS: { idFromName: (name: string) => CONVERSATIONS.idFromName(name), get } as never,
+      };
+      await inside.receive(h.signed({ key: "a", text: "Hello!" }, "m-1"));
+      await expect.poll(() => rows).toHaveLength(1);
+      return rows;
+    });
+    expect(seen).toEqual([{ status: "queued", turn: null }]);
+  });
 });
 
 describe("a hook whose key is good for nothing any more", () => {

@@ -1,6 +1,13 @@
 // The object of a tenant in real workerd, and turns that are charged to it.
-import { abortAllDurableObjects, env, evictDurableObject, runInDurableObject } from "cloudflare:test";
+import {
+  abortAllDurableObjects,
+  env,
+  evictDurableObject,
+  runDurableObjectAlarm,
+  runInDurableObject,
+} from "cloudflare:test";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Conversation } from "../../src/conversation/conversation.ts";
 import { RunningCharge } from "../../src/conversation/charges.ts";
 import type { TurnRequest } from "../../src/conversation/protocol.ts";
 import { hashOf, newTenantId } from "../../src/tenant/api-key.ts";
@@ -362,6 +369,30 @@ describe("a turn", () => {
     const next = await turn(stubOf(`next ${id}`), { ...say("", { place, options: { sharedBy } }), messages });
     expect(next).toMatchObject({ state: "shared", usage: { cachedTokens: shares.usage?.promptTokens } });
   });
+
+  it.each(["alone", "with another that goes on from it"])(
+    "is charged though it was deleted, %s, before the tenant heard of its end",
+    async (how) => {
+      const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, concurrency: 1 } });
+      const name = `deleted ${how} ${id}`;
+      await stubOf(name).create({});
+      const view = await turn(stubOf(name), say("Hello!"));
+      if (how !== "alone") await turn(stubOf(name), say("Hello!"));
+      const chargedTo = { tenant: id, charge: await admitted(secret, 5_000), tokens: 5_000 };
+      await runInDurableObject(stubOf(name) as never, async (object, { storage }) => {
+        const options = JSON.stringify({ ...view.options, chargedTo });
+        storage.sql.exec("UPDATE turns SET unsettled = 1, options = ? WHERE turn = 1", options);
+        await (object as unknown as Conversation).remove(1);
+      });
+      await abortAllDurableObjects();
+      await runDurableObjectAlarm(stubOf(name) as never);
+      tenant = tenantOf(id);
+      const { promptTokens, completionTokens } = view.usage ?? {};
+      await expect
+        .poll(() => tenant.usage("2000-01-01", "2100-01-01"))
+        .toMatchObject([{ requests: 1, promptTokens, completionTokens }]);
+    },
+  );
 
   it("that is not to be kept is charged and forgotten, though its process died behind its end", async () => {
     const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, concurrency: 1 } });
