@@ -1,13 +1,21 @@
 import { cloudflareTest } from "@cloudflare/vitest-plugin";
 import { defineConfig } from "vitest/config";
 
-const common = { fsModuleCache: false, testTimeout: 60_000, hookTimeout: 60_000 };
+/** Whatever is waited for may take long on a machine that has other things to do. */
+const common = {
+  fsModuleCache: false,
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+  expect: { poll: { timeout: 20_000 } },
+};
 
 /** Where .ci/run wants the results as JSON. */
 const report = process.env["VITEST_REPORT"];
 
 export default defineConfig({
   test: {
+    // Many tests wait for servers: a core less than there are would idle.
+    maxWorkers: "100%",
     reporters: report ? ["default", ["json", { outputFile: report }]] : ["default"],
     projects: [
       {

@@ -121,8 +121,7 @@ async function runLine(work: Work, number: number, line: Line, run: RunLine): Pr
   const { id, endpoint, tenant, key } = work;
   const request = requestOf(line, endpoint);
   if (request.fault !== null) {
-    const fault = { ...request.fault, line: number + 1 };
-    return { result: failedLine(id, number, request.customId, fault), isPassing: false };
+    return { result: failedLine(id, number, request.customId, request.fault), isPassing: false };
   }
   const { customId, body } = request;
   const name = `${id} ${number}`;

@@ -46,7 +46,7 @@ const tooMany = whole("too_many_tasks", `A batch has at most ${mostLines} lines.
 class Planner {
   readonly plan: Plan = { total: 0, stretches: [], malformed: [] };
   readonly #endpoint: Endpoint;
-  /** custom_id → its line. */
+  /** custom_id → its line in the file. */
   readonly #known = new Map<string, number>();
   /** Requests of the last stretch. */
   #requests = 0;
@@ -58,15 +58,16 @@ class Planner {
   /** Takes the next line; false where it is one too many. */
   add(line: Line): boolean {
     const { plan } = this;
+    // Lines that are counted here have something in them.
     const number = plan.total++;
     if (plan.total > mostLines) return false;
     const request = requestOf(line, this.#endpoint);
     const { customId } = request;
     const earlier = customId === null ? undefined : this.#known.get(customId);
     const fault = earlier === undefined ? request.fault : duplicate(earlier);
-    if (customId !== null && earlier === undefined) this.#known.set(customId, number);
+    if (customId !== null && earlier === undefined) this.#known.set(customId, line.number);
     if (fault === null) this.#stretch(line, number);
-    else plan.malformed.push({ line: number, customId, fault: { ...fault, line: number + 1 } });
+    else plan.malformed.push({ line: number, customId, fault: { ...fault, line: line.number } });
     return true;
   }
 
@@ -87,7 +88,7 @@ class Planner {
 
 const duplicate = (earlier: number) => ({
   code: "duplicate_custom_id",
-  message: `This custom_id is that of line ${earlier + 1}.`,
+  message: `This custom_id is that of line ${earlier}.`,
   param: "custom_id",
 });
 

@@ -5,9 +5,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Presets, SingleBar } from "cli-progress";
 import { GriffinError } from "../errors.ts";
 import { createFile, readBytes } from "./files.ts";
-import { send, type ServerOptions } from "./remote.ts";
+import { apiKey, send, sendPatiently, type ServerOptions } from "./remote.ts";
 
-const watchEveryMs = 500;
+const watchEveryMs = 1_000;
 
 interface Batch {
   id: string;
@@ -36,7 +36,7 @@ export async function submitBatch(
   console.log(options.json ? JSON.stringify(batch, null, 2) : batch.id);
 }
 
-/** Prints how far a batch is, or shows it until it is over. Fails where it was to be watched and did not complete. */
+/** Prints how far a batch is, or shows it until it is over. Fails where it is over and some of it was not answered. */
 export async function batchStatus(id: string, options: ServerOptions & { watch?: boolean }): Promise<void> {
   let batch = await retrieve(id, options);
   if (options.watch) {
@@ -58,7 +58,13 @@ export async function batchStatus(id: string, options: ServerOptions & { watch?:
     }
   }
   console.log(options.json ? JSON.stringify(batch, null, 2) : lineOf(batch));
-  if (options.watch && batch.status !== "completed") process.exitCode = 1;
+  failUnlessAnswered(batch);
+}
+
+/** Cancels a batch: lines that run end, and no more begin. */
+export async function cancelBatch(id: string, options: ServerOptions): Promise<void> {
+  const batch = await ask<Batch>(options, `${of(id)}/cancel`, { method: "POST" });
+  console.log(options.json ? JSON.stringify(batch, null, 2) : lineOf(batch));
 }
 
 /** Writes what the lines of a batch were answered, and then its errors, to a file or to standard output. */
@@ -71,16 +77,25 @@ export async function batchResults(id: string, options: ServerOptions & { out?: 
   try {
     for (const each of [batch.output_file_id, batch.error_file_id]) {
       if (each === undefined) continue;
-      const { body } = await request(options, `/files/${each}/content`);
+      const { body } = await sendPatiently(options, apiKey(), `/v1/files/${each}/content`);
       for await (const bytes of body ?? []) await (file?.write(bytes) ?? written(bytes));
     }
   } finally {
     await file?.close();
   }
   console.error(lineOf(batch));
+  failUnlessAnswered(batch);
 }
 
-const retrieve = (id: string, options: ServerOptions) => ask<Batch>(options, `/batches/${encodeURIComponent(id)}`);
+/** A script learns by the exit status that lines have no answer. */
+function failUnlessAnswered({ status, request_counts: { failed } }: Batch): void {
+  if (ended.has(status) && (status !== "completed" || failed > 0)) process.exitCode = 1;
+}
+
+const of = (id: string) => `/batches/${encodeURIComponent(id)}`;
+
+const retrieve = async (id: string, options: ServerOptions): Promise<Batch> =>
+  (await (await sendPatiently(options, apiKey(), `/v1${of(id)}`)).json()) as Batch;
 
 /** Resolves when standard output takes more. */
 const written = (bytes: Uint8Array) =>
@@ -96,4 +111,4 @@ async function ask<T>(options: ServerOptions, path: string, init?: RequestInit):
 }
 
 const request = (options: ServerOptions, path: string, init?: RequestInit) =>
-  send(options, process.env["GRIFFIN_API_KEY"], `/v1${path}`, init);
+  send(options, apiKey(), `/v1${path}`, init);

@@ -14,10 +14,10 @@ import {
   rotateKey,
   updateTenant,
 } from "./administration.ts";
-import { batchResults, batchStatus, submitBatch } from "./batch.ts";
+import { batchResults, batchStatus, cancelBatch, submitBatch } from "./batch.ts";
 import { convertFolder } from "./convert.ts";
 import { systemError } from "./files.ts";
-import { createHook, deleteHook, listHookDeliveries, listHooks, rotateHook } from "./hooks.ts";
+import { createHook, deleteHook, listHookDeliveries, listHooks, rotateHook, updateHook } from "./hooks.ts";
 import { inspect } from "./inspect.ts";
 import { writeLogits } from "./logits.ts";
 import { printPlan } from "./plan.ts";
@@ -221,7 +221,7 @@ remote(webhooks, "deliveries", "print what an endpoint was told, with the answer
   .argument("<id>")
   .addOption(new Option("--status <status>", "only those").choices(["pending", "delivered", "failed"]))
   .action(listDeliveries);
-remote(webhooks, "replay", "tell an event anew, or all of a time")
+remote(webhooks, "replay", "tell an event anew, or all since a time")
   .argument("<id>")
   .argument("[event]")
   .option("--from <time>", "such as 2026-11-26T12:00Z", time)
@@ -233,20 +233,29 @@ remote(webhooks, "delete", "delete an endpoint and its log").argument("<id>").ac
 const hooks = program
   .command("hooks")
   .description("addresses of a server that turn signed posts of other services into turns")
-  .addHelpText("after", `${withApiKey}\nA service's own secret is read from GRIFFIN_HOOK_SECRET.`);
-remote(hooks, "create", "make a hook; print its secret, where the server makes it, and what signs replies, once")
-  .addOption(
-    new Option("--from <service>", "who signs the posts").choices(["standard", "github", "slack"]).default("standard"),
-  )
-  .requiredOption("--input <template>", "what the model is told, such as '{{ comment.body }}'")
-  .option("--key <template>", "posts with the same key go on with one conversation; all do unless told")
-  .option("--name <name>")
-  .option("--model <id>")
-  .option("--instructions <text>", "new conversations begin with them")
-  .option("--max-tokens <n>", "of a reply", integer(1))
-  .addOption(new Option("--callback <address>", "send replies there").conflicts("toSlack"))
-  .option("--to-slack", "send replies to the response_url that Slack gives")
-  .action(createHook);
+  .addHelpText("after", `${withApiKey}\nThe secret of GitHub or Slack is read from GRIFFIN_HOOK_SECRET.`);
+const settings = (command: Command) =>
+  command
+    .option("--key <template>", "posts with the same key go on with one conversation; all do unless told")
+    .option("--name <name>")
+    .option("--model <id>")
+    .option("--instructions <text>", "new conversations begin with them")
+    .option("--max-tokens <n>", "of a reply", integer(1))
+    .addOption(new Option("--callback <address>", "send replies there").conflicts("toSlack"))
+    .option("--to-slack", "send replies to the response_url that Slack gives");
+const inputOf = "what the model is told, such as '{{ comment.body }}'";
+settings(
+  remote(hooks, "create", "make a hook; print its secret, where the server makes it, and what signs replies, once")
+    .addOption(
+      new Option("--from <service>", "who signs the posts")
+        .choices(["standard", "github", "slack"])
+        .default("standard"),
+    )
+    .requiredOption("--input <template>", inputOf),
+).action(createHook);
+settings(remote(hooks, "update", "change a hook").argument("<id>").option("--input <template>", inputOf))
+  .addOption(new Option("--no-replies", "send no replies"))
+  .action(updateHook);
 remote(hooks, "list", "list hooks").action(listHooks);
 remote(hooks, "rotate", "print a new secret for a hook, once")
   .argument("<id>")
@@ -264,7 +273,7 @@ remote(hooks, "delete", "delete a hook and its log; its conversations stay").arg
 const batch = program
   .command("batch")
   .description("many requests from a file, run by a server")
-  .addHelpText("after", withApiKey);
+  .addHelpText("after", `${withApiKey}\nThe exit status is 1 where a batch is over and a line of it has no answer.`);
 remote(batch, "submit", "upload a file of requests, one a line, and have them run; print the batch's id")
   .argument("<file>", '{"custom_id", "method": "POST", "url", "body"} on each line')
   .addOption(
@@ -276,8 +285,9 @@ remote(batch, "submit", "upload a file of requests, one a line, and have them ru
   .action(submitBatch);
 remote(batch, "status", "print how far a batch is")
   .argument("<batch>")
-  .option("--watch", "show it until the batch is over; fails unless it is completed")
+  .option("--watch", "show it until the batch is over")
   .action(batchStatus);
+remote(batch, "cancel", "let lines that run end, and begin no more").argument("<batch>").action(cancelBatch);
 remote(batch, "results", "write answers and errors, one a line in no order")
   .argument("<batch>")
   .option("-o, --out <file>", "write them there instead of to standard output")

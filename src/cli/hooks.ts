@@ -1,6 +1,7 @@
 // griffin hooks: addresses of a server that turn signed posts into turns. The tenant's key comes from GRIFFIN_API_KEY, a
 // service's own secret from GRIFFIN_HOOK_SECRET, never from options: other users of a machine see those.
-import { callServer, date, pagesOf, print, printAll, type ServerOptions } from "./remote.ts";
+import { GriffinError } from "../errors.ts";
+import { apiKey, callServer, date, pagesOf, print, printAll, type ServerOptions } from "./remote.ts";
 
 interface Hook {
   id: string;
@@ -9,6 +10,8 @@ interface Hook {
   model: string;
   verification: { type: string; secret_hint: string };
   reply: { type: string; url: string | null };
+  status: string;
+  disabled_reason: string | null;
   secret?: string;
   signing_secret?: string;
 }
@@ -21,11 +24,11 @@ interface Delivery {
   response: string | null;
   error: { code: string; message: string } | null;
   reply: string;
+  reply_attempts: { status_code: number | null; error: string | null }[];
 }
 
-interface CreateOptions extends ServerOptions {
-  from: string;
-  input: string;
+interface Settings {
+  input?: string;
   key?: string;
   name?: string;
   model?: string;
@@ -33,14 +36,30 @@ interface CreateOptions extends ServerOptions {
   maxTokens?: number;
   callback?: string;
   toSlack?: boolean;
+  replies?: boolean;
 }
 
-export async function createHook(options: CreateOptions): Promise<void> {
-  const { from: type, input, key, name, model, instructions, maxTokens, callback, toSlack } = options;
-  const reply = callback ? { type: "callback", url: callback } : { type: toSlack ? "slack" : "none" };
-  const verification = { type, secret: serviceSecret() };
-  const settings = { name, model, instructions, input, conversation_key: key, max_output_tokens: maxTokens, reply };
-  print(await call<Hook>(options, "POST", "", { ...settings, verification }), options, secretLines);
+export async function createHook(options: ServerOptions & Settings & { from: string }): Promise<void> {
+  const body = { ...settingsOf(options), verification: { type: options.from, secret: secretOf(options.from) } };
+  print(await call<Hook>(options, "POST", "", body), options, secretLines);
+}
+
+export async function updateHook(id: string, options: ServerOptions & Settings): Promise<void> {
+  print(await call<Hook>(options, "PATCH", of(id), settingsOf(options)), options, secretLines);
+}
+
+function settingsOf(options: Settings) {
+  const { input, key, name, model, instructions, maxTokens, callback, toSlack, replies } = options;
+  const reply = callback ? { type: "callback", url: callback } : toSlack ? { type: "slack" } : undefined;
+  return {
+    name,
+    model,
+    instructions,
+    input,
+    conversation_key: key,
+    max_output_tokens: maxTokens,
+    reply: replies === false ? { type: "none" } : reply,
+  };
 }
 
 export async function listHooks(options: ServerOptions): Promise<void> {
@@ -52,8 +71,9 @@ export async function rotateHook(
   options: ServerOptions & { signing?: boolean; grace: number },
 ): Promise<void> {
   const { signing, grace } = options;
-  const which = signing ? { which: "signing" } : { which: "verification", secret: serviceSecret() };
-  const body = { ...which, grace_seconds: grace };
+  const which = signing ? "signing" : "verification";
+  const secret = signing ? undefined : secretOf((await call<Hook>(options, "GET", of(id))).verification.type);
+  const body = { which, secret, grace_seconds: grace };
   print(await call<Hook>(options, "POST", `${of(id)}/rotate_secret`, body), options, secretLines);
 }
 
@@ -68,25 +88,37 @@ export async function deleteHook(id: string, options: ServerOptions): Promise<vo
 }
 
 const of = (id: string) => `/${encodeURIComponent(id)}`;
-const serviceSecret = () => process.env["GRIFFIN_HOOK_SECRET"] || undefined;
 
-const call = <T>(options: ServerOptions, method: string, path: string, body?: object): Promise<T> =>
-  callServer<T>(options, process.env["GRIFFIN_API_KEY"], method, `/v1/hooks${path}`, body);
-
-function hookLine({ id, name, url, model, verification, reply }: Hook): string {
-  const to = reply.url === null ? reply.type : `${reply.type} ${reply.url}`;
-  return [id, name, url, model, `${verification.type} ${verification.secret_hint}`, `replies: ${to}`].join("  ");
+/** The secret that a service signs with; undefined: the server makes one. */
+function secretOf(service: string): string | undefined {
+  if (service === "standard") return undefined;
+  const secret = process.env["GRIFFIN_HOOK_SECRET"] || undefined;
+  if (secret !== undefined || service !== "slack") return secret;
+  throw new GriffinError(
+    "invalid_argument",
+    "GRIFFIN_HOOK_SECRET is not set: it has to be the Signing Secret of the Slack app.",
+  );
 }
 
-function deliveryLine({ id, status, created_at, response, error, reply }: Delivery): string {
+const call = <T>(options: ServerOptions, method: string, path: string, body?: object): Promise<T> =>
+  callServer<T>(options, apiKey(), method, `/v1/hooks${path}`, body);
+
+function hookLine({ id, name, url, model, verification, reply, status, disabled_reason: reason }: Hook): string {
+  const to = reply.url === null ? reply.type : `${reply.type} ${reply.url}`;
+  const state = reason === null ? status : `${status} (${reason})`;
+  return [id, name, url, state, model, `${verification.type} ${verification.secret_hint}`, `replies: ${to}`].join("  ");
+}
+
+function deliveryLine({ id, status, created_at, response, error, reply, reply_attempts: attempts }: Delivery): string {
   const what = error === null ? (response ?? "no response") : `${error.code}: ${error.message}`;
-  return [date(created_at), id, status, what, `reply ${reply}`].join("  ");
+  const told = attempts.map((each) => each.status_code ?? each.error ?? "no answer").join(", ");
+  return [date(created_at), id, status, what, `reply ${reply}${told && ` (${told})`}`].join("  ");
 }
 
 /** Secrets alone on their lines, so that a script can take them; what they are stands on standard error. */
 function secretLines({ id, url, secret, signing_secret: signing }: Hook): string {
   console.error(`${id}, posts go to ${url}`);
-  if (secret !== undefined) console.error("the first line signs posts, and is shown once:");
-  if (signing !== undefined) console.error("the last line signs replies, and is shown once:");
+  const shown = [secret && "what signs posts", signing && "what signs replies"].filter(Boolean);
+  if (shown.length > 0) console.error(`${shown.join(", then ")}; shown once:`);
   return [secret, signing].filter((each) => each !== undefined).join("\n") || id;
 }

@@ -1,4 +1,5 @@
 // Subcommands about a server: how they ask it, and how they print what it says.
+import { setTimeout as sleep } from "node:timers/promises";
 import { GriffinError } from "../errors.ts";
 
 export interface ServerOptions {
@@ -25,6 +26,12 @@ export async function callServer<T>(
   return (await answer.json()) as T;
 }
 
+/** Where a key is read from, and what to do where it is not there. */
+const keyNames = { tenant: "GRIFFIN_API_KEY", administrators: "GRIFFIN_ADMIN_KEY" } as const;
+
+/** The key of the server's API; an open server needs none. */
+export const apiKey = (): string | undefined => process.env[keyNames.tenant];
+
 /** The server's answer where all is well; fails with what it says otherwise. */
 export async function send(
   { url }: ServerOptions,
@@ -32,15 +39,37 @@ export async function send(
   path: string,
   init: RequestInit = {},
 ): Promise<Response> {
-  const headers = new Headers(init.headers);
-  if (key) headers.set("authorization", `Bearer ${key}`);
-  const answer = await fetch(`${url.replace(/\/+$/, "")}${path}`, { ...init, headers }).catch((cause: unknown) => {
-    throw new GriffinError("io_failed", `There is no server at ${url}.`, { cause });
-  });
+  const answer = await request(url, key, path, init);
   if (answer.ok) return answer;
   const value = (await answer.json().catch(() => ({}))) as { error?: { message?: string } };
   const said = value.error?.message ?? `It answered with status ${answer.status}.`;
-  throw new GriffinError(answer.status === 401 ? "invalid_api_key" : "invalid_argument", `${url}: ${said}`);
+  if (answer.status !== 401) throw new GriffinError("invalid_argument", `${url}: ${said}`);
+  const name = path.startsWith("/v1/admin/") ? keyNames.administrators : keyNames.tenant;
+  throw new GriffinError("invalid_api_key", `${url}: ${said} Here it is read from ${name}.`);
+}
+
+/** The same, asked again for as long as the server says that it is busy, or that the key has used what it may. */
+export async function sendPatiently(options: ServerOptions, key: string | undefined, path: string): Promise<Response> {
+  for (;;) {
+    const answer = await request(options.url, key, path, {});
+    const waitSeconds = Number(answer.headers.get("retry-after"));
+    const isBusy = answer.status === 429 || answer.status === 503;
+    if (!isBusy || !(waitSeconds > 0)) return answer.ok ? answer : send(options, key, path);
+    await answer.body?.cancel();
+    await sleep(Math.min(waitSeconds, mostWaitSeconds) * 1000);
+  }
+}
+
+const mostWaitSeconds = 60;
+
+async function request(url: string, key: string | undefined, path: string, init: RequestInit): Promise<Response> {
+  const headers = new Headers(init.headers);
+  if (key) headers.set("authorization", `Bearer ${key}`);
+  try {
+    return await fetch(`${url.replace(/\/+$/, "")}${path}`, { ...init, headers });
+  } catch (cause) {
+    throw new GriffinError("io_failed", `There is no server at ${url}.`, { cause });
+  }
 }
 
 /** All pages of a list; `page` answers to a query such as `limit=100&after=…`. */

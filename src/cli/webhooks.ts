@@ -1,6 +1,7 @@
 // griffin webhooks: where a tenant's events go, over the server's API. The tenant's key comes from GRIFFIN_API_KEY, never
 // from an option: other users of a machine see those. An open server needs none.
-import { callServer, date, pagesOf, print, printAll, type ServerOptions } from "./remote.ts";
+import { GriffinError } from "../errors.ts";
+import { apiKey, callServer, date, pagesOf, print, printAll, type ServerOptions } from "./remote.ts";
 
 interface Endpoint {
   id: string;
@@ -69,7 +70,7 @@ export async function listDeliveries(id: string, options: ServerOptions & { stat
   printAll(await all<Delivery>(options, `${of(id)}/deliveries`, query), options, deliveryLine);
 }
 
-/** One event, or all of a time. */
+/** One event, or all since a time. */
 export async function replayWebhook(
   id: string,
   event: string | undefined,
@@ -79,7 +80,10 @@ export async function replayWebhook(
     const path = `${of(id)}/deliveries/${encodeURIComponent(event)}/replay`;
     return print(await call<Delivery>(options, "POST", path), options, deliveryLine);
   }
-  const { from = 0, to = Math.floor(Date.now() / 1000), status } = options;
+  const { from, to = Math.floor(Date.now() / 1000), status } = options;
+  if (from === undefined) {
+    throw new GriffinError("invalid_argument", "Name an event, or --from when they are to be told anew.");
+  }
   const replayed = await call<{ count: number }>(options, "POST", `${of(id)}/replay`, { from, to, status });
   print(replayed, options, ({ count }) => `${count} events are told anew`);
 }
@@ -91,7 +95,7 @@ export async function deleteWebhook(id: string, options: ServerOptions): Promise
 const of = (id: string) => `/${encodeURIComponent(id)}`;
 
 const call = <T>(options: ServerOptions, method: string, path: string, body?: object): Promise<T> =>
-  callServer<T>(options, process.env["GRIFFIN_API_KEY"], method, `/v1/webhook_endpoints${path}`, body);
+  callServer<T>(options, apiKey(), method, `/v1/webhook_endpoints${path}`, body);
 
 /** All pages of a list. */
 const all = <T>(options: ServerOptions, path: string, query = ""): Promise<T[]> =>

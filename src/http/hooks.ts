@@ -16,7 +16,7 @@ import { checkShape, readBody, readBytes, wholeNumber } from "./read-body.ts";
 import { isSealed, sealedName } from "./sealed-names.ts";
 import { found, hookRegistryStub, hookStub, orGone } from "./stubs.ts";
 import { maxTokens, turnOptions } from "./turn-fields.ts";
-import { checkAddress } from "./webhook-endpoints.ts";
+import { attemptObject, checkAddress } from "./webhook-endpoints.ts";
 
 const daySeconds = 86_400;
 const mostInstructionCharacters = 100_000;
@@ -45,18 +45,18 @@ const settings = {
   max_output_tokens: maxTokens,
   reply: z
     .discriminatedUnion("type", [
-      z.object({ type: z.literal("none") }),
-      z.object({ type: z.literal("callback"), url: z.string().min(1) }),
-      z.object({ type: z.literal("slack") }),
+      z.strictObject({ type: z.literal("none") }),
+      z.strictObject({ type: z.literal("callback"), url: z.string().min(1) }),
+      z.strictObject({ type: z.literal("slack") }),
     ])
     .nullish()
     .describe("Where replies go: to a callback, or to Slack's response_url"),
 };
 
 export const createHookRequest = z
-  .object({
+  .strictObject({
     ...settings,
-    verification: z.object({
+    verification: z.strictObject({
       type: z.enum(verifications),
       secret: secret.nullish().describe("The service's; made here where there is none, but Slack makes its own"),
     }),
@@ -69,8 +69,8 @@ export const createHookRequest = z
     const fault = given ? secretFault(type, given) : null;
     if (fault !== null) context.addIssue({ code: "custom", message: fault, path });
   });
-export const updateHookRequest = z.object({ ...settings, input: settings.input.optional() });
-export const rotateHookRequest = z.object({
+export const updateHookRequest = z.strictObject({ ...settings, input: settings.input.optional() });
+export const rotateHookRequest = z.strictObject({
   which: z
     .enum(["verification", "signing"])
     .default("verification")
@@ -94,7 +94,6 @@ export const isHookPost = ({ method, path }: { method: string; path: string }): 
 
 /** The headers that say who posts, and what. */
 const postHeaders = [
-  "content-type",
   "webhook-id",
   "webhook-timestamp",
   "webhook-signature",
@@ -297,6 +296,8 @@ function hookObject({ req }: Asked, view: HookView) {
     reply: { type: replyTo.type, url: replyTo.type === "callback" ? replyTo.url : null },
     signing_secret_hint: signing?.secretHint ?? null,
     previous_signing_secret_until: seconds(signing?.previousUntilMs ?? null),
+    status: view.isOpen ? ("enabled" as const) : ("disabled" as const),
+    disabled_reason: view.isOpen ? null : ("api_key" as const),
   };
 }
 
@@ -310,4 +311,5 @@ const deliveryObject = (view: DeliveryView) => ({
   response: view.response,
   error: view.error,
   reply: view.reply,
+  reply_attempts: view.replyAttempts.map(attemptObject),
 });

@@ -52,10 +52,10 @@ export function checkShape<T>(schema: z.ZodType<T>, value: unknown): T {
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   // The name of a key that is not allowed is what somebody wrote, not a name of ours.
-  const param =
-    issue === undefined ? "" : pathText(issue.code === "invalid_key" ? issue.path.slice(0, -1) : issue.path);
+  const param = issue === undefined ? "" : pathText(pathOf(issue));
   const isUnsupported = issue?.code === "custom" && issue.params?.["isUnsupported"] === true;
-  const message = `${param || "The body"}: ${issue?.message ?? "invalid"}.`;
+  const fault = issue?.code === "unrecognized_keys" ? "there is no such field" : issue?.message;
+  const message = `${param || "The body"}: ${fault ?? "invalid"}.`;
   if (param === "") throw new GriffinError("invalid_argument", message);
   throw requestError(isUnsupported ? "unsupported" : "invalid_argument", message, param);
 }
@@ -71,6 +71,12 @@ export async function discardBody({ body }: Request, mostBytes: number): Promise
   } catch {
     // Whoever left will not miss the answer.
   }
+}
+
+/** Where a fault is: of a field that is not known, at that. */
+function pathOf(issue: z.core.$ZodIssue): PropertyKey[] {
+  if (issue.code === "invalid_key") return issue.path.slice(0, -1);
+  return issue.code === "unrecognized_keys" ? [...issue.path, ...issue.keys.slice(0, 1)] : issue.path;
 }
 
 /** The bytes of a body, at most `limitBytes` of which are ever held. Throws `body_too_large`. */

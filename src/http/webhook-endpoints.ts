@@ -7,7 +7,7 @@ import { addressFault } from "../outbox/addresses.ts";
 import { isTaken } from "../outbox/attempt.ts";
 import { endpointOf, isDevelopment, registryName, registryOf } from "../outbox/env.ts";
 import { eventTypes, testEvent } from "../outbox/events.ts";
-import type { DeliveryView, EndpointView, SigningSecretView } from "../outbox/protocol.ts";
+import type { Attempt, DeliveryView, EndpointView, SigningSecretView } from "../outbox/protocol.ts";
 import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
 import { listOf } from "./lists.ts";
@@ -27,18 +27,18 @@ const types = z
   .transform((list) => [...new Set(list)]);
 const time = z.int().min(0).describe("Unix time in seconds");
 
-export const createEndpointRequest = z.object({
+export const createEndpointRequest = z.strictObject({
   name: name.nullish().describe("The host of the URL unless told"),
   url,
   event_types: types.nullish().describe("All that there are unless told"),
 });
-export const updateEndpointRequest = z.object({
+export const updateEndpointRequest = z.strictObject({
   name: name.optional(),
   url: url.optional(),
   event_types: types.optional(),
   status: z.enum(["enabled", "disabled"]).optional(),
 });
-export const rotateSecretRequest = z.object({
+export const rotateSecretRequest = z.strictObject({
   keep_old_secret_active_for_24_hours: z.boolean().nullish(),
   grace_seconds: z
     .int()
@@ -47,8 +47,8 @@ export const rotateSecretRequest = z.object({
     .nullish()
     .describe("So long the secret before signs as well; a day unless told"),
 });
-export const testEndpointRequest = z.object({ event_type: z.enum(eventTypes).default("response.completed") });
-export const replayRequest = z.object({
+export const testEndpointRequest = z.strictObject({ event_type: z.enum(eventTypes).default("response.completed") });
+export const replayRequest = z.strictObject({
   from: time,
   to: time,
   status: z.enum(["delivered", "failed"]).nullish().describe("Only those; both unless told"),
@@ -212,10 +212,12 @@ const deliveryObject = ({ event, type, status, createdMs, nextAttemptMs, attempt
   status,
   created_at: seconds(createdMs),
   next_attempt_at: seconds(nextAttemptMs),
-  attempts: attempts.map((attempt) => ({
-    at: seconds(attempt.atMs),
-    duration_ms: attempt.durationMs,
-    status_code: attempt.status,
-    error: attempt.error,
-  })),
+  attempts: attempts.map(attemptObject),
+});
+
+export const attemptObject = ({ atMs, durationMs, status, error }: Attempt) => ({
+  at: seconds(atMs),
+  duration_ms: durationMs,
+  status_code: status,
+  error,
 });

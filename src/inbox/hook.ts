@@ -85,7 +85,7 @@ export class Hook extends DurableObject<InboxEnv> {
 
   /** Throws `not_found`, for other tenants as well. */
   async view(tenant: string): Promise<HookView> {
-    const { secrets, tenant: _, key: __, ...hook } = this.#known(tenant);
+    const { secrets, tenant: _, key, ...hook } = this.#known(tenant);
     const [newest] = secrets;
     const [previous] = goodSecrets(secrets, Date.now()).slice(1);
     return {
@@ -93,6 +93,7 @@ export class Hook extends DurableObject<InboxEnv> {
       secretHint: hintOf(newest?.secret ?? ""),
       previousUntilMs: previous?.untilMs ?? null,
       signing: hook.replyTo.type === "none" ? null : await this.#signing(hook.id),
+      isOpen: await isKeyGood({ tenant, key }, this.env),
     };
   }
 
@@ -125,9 +126,24 @@ export class Hook extends DurableObject<InboxEnv> {
   }
 
   /** The newest first. Throws `not_found`. */
-  list(tenant: string, listing: DeliveryListing): { deliveries: DeliveryView[]; isLast: boolean } {
-    this.#known(tenant);
-    return this.#deliveries?.list(listing) ?? { deliveries: [], isLast: true };
+  async list(tenant: string, listing: DeliveryListing): Promise<{ deliveries: DeliveryView[]; isLast: boolean }> {
+    const { id } = this.#known(tenant);
+    const { deliveries = [], isLast = true } = this.#deliveries?.list(listing) ?? {};
+    const told = deliveries.map(async ({ digest, ...view }) => ({
+      ...view,
+      ...(await this.#replyOf(id, digest, view)),
+    }));
+    return { deliveries: await Promise.all(told), isLast };
+  }
+
+  /** What came of a reply, as whoever delivers it knows. */
+  async #replyOf(id: string, digest: string, { reply }: DeliveryView): Promise<Partial<DeliveryView>> {
+    if (reply !== "handed_over") return {};
+    const once = onceOf(this.env, replyRegistryName(id), eventIdOf(id, digest));
+    // Where it does not answer, what is known here has to do.
+    const told = await once.list({ status: null, after: null, limit: 1 }).catch(() => null);
+    const [delivery] = told?.deliveries ?? [];
+    return delivery === undefined ? {} : { reply: delivery.status, replyAttempts: delivery.attempts };
   }
 
   /** Deletes the hook, its secrets and its log. Turns that run go on: they are their conversations'. Throws `not_found`. */
@@ -287,7 +303,7 @@ export class Hook extends DurableObject<InboxEnv> {
     // As it is now: it may have been changed since.
     const { replyTo } = this.#hook ?? hook;
     const answer = {
-      eventId: `evt_${hook.id}_${digest}`,
+      eventId: eventIdOf(hook.id, digest),
       type,
       createdMs: nowMs,
       hook: hook.id,
@@ -357,6 +373,9 @@ async function askedOf({ id, conversationKey, input }: Stored, payload: Payload)
   if (key.length > mostKeyCharacters) throw tooLong("conversation_key", mostKeyCharacters);
   return { conversationKey: await hashedName(conversationKey === null ? "all" : "key", id, key), input: said };
 }
+
+/** Id of the event that is a delivery's reply. */
+const eventIdOf = (hook: string, digest: string): string => `evt_${hook}_${digest}`;
 
 const waitAfter = (strikes: number): number => strikeWaitsMs[strikes] ?? 0;
 

@@ -1,6 +1,6 @@
 // What crosses between the HTTP layer and the objects of hooks: plain data only.
 import type { TurnOptions } from "../conversation/protocol.ts";
-import type { SigningSecretView } from "../outbox/protocol.ts";
+import type { Attempt, SigningSecretView } from "../outbox/protocol.ts";
 
 /** The largest post that is read. */
 export const mostPostBytes = 2 ** 18;
@@ -44,6 +44,8 @@ export interface HookView extends Omit<NewHook, "secret" | "tenant" | "key"> {
   previousUntilMs: number | null;
   /** What signs replies; null where there are none. */
   signing: SigningSecretView | null;
+  /** false: the key that made it may ask for nothing any more, and so nothing is taken here. */
+  isOpen: boolean;
 }
 
 /** What was posted: its bytes, and the headers that say who did. */
@@ -57,6 +59,8 @@ export type DeliveryStatus = "queued" | "in_progress" | "completed" | "failed" |
 
 /** none: nobody is to have it. no_address: Slack gave none. pending: until who delivers it has it. */
 export type ReplyStatus = "none" | "no_address" | "pending" | "handed_over";
+/** What came of a reply that was handed over; handed_over: that was long ago, and is forgotten. */
+export type ReplyOutcome = ReplyStatus | "delivered" | "failed";
 
 export interface DeliveryView {
   /** As the service calls it. */
@@ -68,7 +72,9 @@ export interface DeliveryView {
   conversation: string | null;
   response: string | null;
   error: { code: string; message: string } | null;
-  reply: ReplyStatus;
+  reply: ReplyOutcome;
+  /** How it was told, the oldest attempt first. */
+  replyAttempts: Attempt[];
 }
 
 export interface DeliveryListing {

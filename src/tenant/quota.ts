@@ -4,11 +4,15 @@
 import type { Limits, Rate, Rates } from "./protocol.ts";
 
 const windowMs = 60_000;
+/** Of the requests of a minute one in so many is not for work in the background: its owner can still see to it. */
+const foregroundShare = 8;
 
 /** What a request would take. */
 export interface Take {
   /** null: it runs no tokens, and is not in the making. */
   tokens: number | null;
+  /** true: nobody waits for an answer. It leaves some requests to whoever does. */
+  isBackground?: boolean;
 }
 
 /** One count: of a tenant, or of one of its keys. */
@@ -31,7 +35,9 @@ export class Quota {
   /** Why a request is not let in, or null. */
   refusal(limits: Limits, take: Take, nowMs: number): "requests" | "tokens" | "concurrency" | null {
     this.#turn(nowMs);
-    if (this.#requests + 1 > (limits.requests_per_minute ?? Infinity)) return "requests";
+    const requests = limits.requests_per_minute ?? Infinity;
+    const kept = take.isBackground === true && requests < Infinity ? Math.floor(requests / foregroundShare) : 0;
+    if (this.#requests + 1 > requests - kept) return "requests";
     if (take.tokens === null) return null;
     if (this.#running + 1 > (limits.concurrency ?? Infinity)) return "concurrency";
     return this.#tokens + take.tokens > (limits.tokens_per_minute ?? Infinity) ? "tokens" : null;

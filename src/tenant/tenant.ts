@@ -145,7 +145,8 @@ export class Tenant extends DurableObject<ServerSecrets> {
 
     this.#lapse(nowMs);
     const own = this.#quotaOf(key.key);
-    const take = { tokens: mostTokens };
+    // Who asks without a secret is a batch or a hook of the key.
+    const take = { tokens: mostTokens, isBackground: "key" in asker };
     const { limits } = this.#tenant;
     const rates = () => tighter(this.#whole.rates(limits, nowMs), own.rates(key.limits, nowMs));
     const most = Math.min(limits.tokens_per_minute ?? Infinity, key.limits.tokens_per_minute ?? Infinity);

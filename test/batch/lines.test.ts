@@ -56,7 +56,7 @@ describe("lines of a file", () => {
 describe("a line", () => {
   const of = (value: unknown) => {
     const bytes = utf8.encode(typeof value === "string" ? value : JSON.stringify(value));
-    return requestOf({ offset: 0, length: bytes.byteLength, bytes }, "/v1/responses");
+    return requestOf({ number: 1, offset: 0, length: bytes.byteLength, bytes }, "/v1/responses");
   };
   const good = { custom_id: "a", method: "POST", url: "/v1/responses", body: { input: "Hi." } };
 
@@ -83,10 +83,10 @@ describe("a line", () => {
 
   it("that is not UTF-8, or too long, is malformed", () => {
     const bytes = Uint8Array.of(0x22, 0xff, 0x22);
-    expect(requestOf({ offset: 0, length: 3, bytes }, "/v1/responses")).toMatchObject({
+    expect(requestOf({ number: 1, offset: 0, length: 3, bytes }, "/v1/responses")).toMatchObject({
       fault: { code: "invalid_json_line" },
     });
-    expect(requestOf({ offset: 0, length: 2e6, bytes: null }, "/v1/responses")).toMatchObject({
+    expect(requestOf({ number: 1, offset: 0, length: 2e6, bytes: null }, "/v1/responses")).toMatchObject({
       fault: { code: "line_too_long" },
     });
   });

@@ -71,6 +71,16 @@ describe("the plan of a file", () => {
     ]);
   });
 
+  it("counts blank lines as an editor does, and takes none of them for a request", async () => {
+    const { total, malformed, stretches } = await plan(["", request("a"), " ", "no JSON", "", request("a")].join("\n"));
+    expect(total).toBe(3);
+    expect(malformed.map(({ line, fault }) => [line, fault.line, fault.message])).toEqual([
+      [1, 4, "This line is not a JSON object."],
+      [2, 6, "This custom_id is that of line 2."],
+    ]);
+    expect(stretches).toMatchObject([{ firstLine: 0, lineCount: 1 }]);
+  });
+
   it("is none where the file is empty, or has too many lines", async () => {
     expect(await planned(" \n\n")).toMatchObject({ code: "empty_file" });
     expect(await plan("{}\n".repeat(mostLines))).toMatchObject({ total: mostLines, stretches: [] });

@@ -122,7 +122,10 @@ describe("a generic post", () => {
       const text = output[0]?.content[0]?.text;
       expect(data).toEqual({ hook: hook.id, delivery_id: delivery.id, conversation, response, text });
     }
-    expect((await deliveries(hook)).map(({ reply }) => reply)).toEqual(Array(3).fill("handed_over"));
+    await expect
+      .poll(async () => (await deliveries(hook)).map(({ reply }) => reply))
+      .toEqual(Array(3).fill("delivered"));
+    expect((await deliveries(hook))[0]).toMatchObject({ reply_attempts: [{ status_code: 204, error: null }] });
     // Each turn is charged to the key that made the hook.
     await expect.poll(async () => (await admin.usage(tenant)).data).toMatchObject([{ key: "key_1", requests: 3 }]);
     await ask("DELETE", `/hooks/${hook.id}`);
@@ -361,8 +364,12 @@ describe("the key that made a hook", () => {
     const authorization = "Bearer administrators";
     const remove = (path: string) =>
       fetch(`${server.url}/v1/admin/tenants/${id}${path}`, { method: "DELETE", headers: { authorization } });
+    const another = await admin.createKey(id, { name: "l" });
+    const listed = () => ask<{ data: unknown[] }>("GET", "/hooks", undefined, another.secret);
+    expect((await listed()).data).toMatchObject([{ status: "enabled", disabled_reason: null }]);
     await remove(`/keys/${made.id}`);
     expect(await status()).toBe(401);
+    expect((await listed()).data).toMatchObject([{ status: "disabled", disabled_reason: "api_key" }]);
     await remove("");
     expect(await status()).toBe(401);
   });
@@ -394,6 +401,8 @@ describe("a hook", () => {
       [{ input: "a", verification: { type: "standard", secret: "short" } }, "verification.secret"],
       [{ input: "a", verification, reply: { type: "callback", url: "ftp://example.com" } }, "reply.url"],
       [{ input: "a", verification, model: "nobody" }, "model"],
+      [{ input: "a", verification, callback: "https://example.com" }, "callback"],
+      [{ input: "a", verification: { type: "standard", hash: "md5" } }, "verification.hash"],
     ];
     for (const [body, param] of wrong) {
       const answer = await call("POST", "/hooks", body);

@@ -305,6 +305,8 @@ describe("a server that is not in development", () => {
   it("refuses every address that is not on the public internet, however it is spelled", async () => {
     const { status } = await post("/webhook_endpoints", { url: "https://hooks.example.com/a" });
     expect(status).toBe(200);
+    const unknown = { url: "https://hooks.example.com/a", events: ["response.completed"] };
+    expect(await post("/webhook_endpoints", unknown)).toMatchObject({ status: 400, param: "events" });
     await post("/webhook_signing_secret/rotate_secret", {});
     const spelled = [...hosts.map((host) => `https://${host}/`), `${receiver.url}/`, "http://hooks.example.com/"];
     for (const url of spelled) {

@@ -60,9 +60,11 @@ describe("the format of a reply", () => {
       "invalid_argument",
       "response_format.json_schema.schema",
     ]);
-    for (const structured of [{}, { regex: "a", choice: ["a"] }, { grammar: "root ::= a" }]) {
+    for (const structured of [{}, { regex: "a", choice: ["a"] }]) {
       expect(fault(() => chat({ structured_outputs: structured }))).toEqual(["invalid_argument", "structured_outputs"]);
     }
+    const grammar = fault(() => chat({ structured_outputs: { grammar: "root ::= a" } }));
+    expect(grammar).toEqual(["invalid_argument", "structured_outputs.grammar"]);
     expect(fault(() => chat({ structured_outputs: { json: "{" } }))?.[1]).toBe("structured_outputs.json");
     const two = { response_format: { type: "json_object" }, structured_outputs: { regex: "a" } };
     expect(fault(() => chat(two))?.[1]).toBe("structured_outputs");

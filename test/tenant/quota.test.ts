@@ -24,6 +24,21 @@ describe("a quota", () => {
     expect(quota.rates(three, start + minute).requests).toEqual({ limit: 3, remaining: 2, resetMs: minute });
   });
 
+  it("keeps an eighth of the requests of a minute for those who wait for their answers", () => {
+    const quota = new Quota();
+    const sixteen = limits({ requests_per_minute: 16 });
+    const ask = (isBackground: boolean) => {
+      const take = { tokens: null, isBackground };
+      const why = quota.refusal(sixteen, take, start);
+      if (why === null) quota.take(take, start);
+      return why;
+    };
+    expect(Array.from({ length: 15 }, () => ask(true))).toEqual([...Array(14).fill(null), "requests"]);
+    expect([ask(false), ask(true), ask(false), ask(false)]).toEqual([null, "requests", null, "requests"]);
+    const few = limits({ requests_per_minute: 1 });
+    expect(new Quota().refusal(few, { tokens: null, isBackground: true }, start)).toBeNull();
+  });
+
   it("never has more tokens taken or used in a minute, or more at once, than it may, whatever ends when", () => {
     const step = fc.oneof(
       fc.record({ kind: fc.constant("ask" as const), tokens: fc.integer({ min: 0, max: 60 }) }),

@@ -342,6 +342,7 @@ const deliveryError = z
   .nullable()
   .describe("Why there is no status");
 const statusCode = z.int().nullable().describe("What was answered; null where nothing was");
+const attempts = z.array(z.object({ at: seconds, duration_ms: count, status_code: statusCode, error: deliveryError }));
 export const webhookDelivery = named(
   "WebhookDelivery",
   z.object({
@@ -351,7 +352,7 @@ export const webhookDelivery = named(
     status: z.enum(["pending", "delivered", "failed"]),
     created_at: seconds,
     next_attempt_at: seconds.nullable(),
-    attempts: z.array(z.object({ at: seconds, duration_ms: count, status_code: statusCode, error: deliveryError })),
+    attempts,
   }),
 );
 export const webhookDeliveries = listOf(webhookDelivery);
@@ -401,6 +402,11 @@ const hookFields = z.object({
   reply: z.object({ type: z.enum(["none", "callback", "slack"]), url: z.string().nullable() }),
   signing_secret_hint: z.string().nullable(),
   previous_signing_secret_until: seconds.nullable(),
+  status: z.enum(["enabled", "disabled"]),
+  disabled_reason: z
+    .enum(["api_key"])
+    .nullable()
+    .describe("api_key: the key that made it is good for nothing any more"),
 });
 export const hook = named("Hook", hookFields);
 export const hookWithSecrets = named(
@@ -429,8 +435,9 @@ export const hookDeliveries = listOf(
       response: z.string().nullable(),
       error: z.object({ code: z.string(), message: z.string() }).nullable(),
       reply: z
-        .enum(["none", "no_address", "pending", "handed_over"])
-        .describe("Whether it has one, and whether what delivers it has it"),
+        .enum(["none", "no_address", "pending", "delivered", "failed", "handed_over"])
+        .describe("What came of it; handed_over: that was told more than a day ago, and is forgotten"),
+      reply_attempts: attempts,
     }),
   ),
 );
