@@ -228,10 +228,10 @@ describe("a turn", () => {
   });
 
   it("goes on after its object died in the middle, to the reply that would have come", async () => {
-    const babble = { ...endless, seed: "11", maxTokens: 900 };
+    const babble = { ...endless, seed: "11", maxTokens: 700 };
     const [whole] = await sayAll("babbles", ["Tell me a story."], babble);
-    expect(whole!.usage!.completionTokens).toBeGreaterThan(600);
-    for (const diesAt of [1, 40, 500]) {
+    expect(whole!.usage!.completionTokens).toBeGreaterThan(500);
+    for (const diesAt of [1, 40, 400]) {
       const name = `dies at ${diesAt}`;
       await stubOf(name).create({});
       const { turn: running } = await stubOf(name).begin(say("Tell me a story.", { options: babble }));
@@ -264,18 +264,18 @@ describe("a turn", () => {
   });
 
   it("goes on after its log lost a part, and logs what comes", async () => {
-    const options = { ...endless, seed: "3", maxTokens: 3_000 };
+    const options = { ...endless, seed: "3", maxTokens: 1_600 };
     const [whole] = await sayAll("log whole", ["Tell me a story."], options);
     const stub = stubOf("log part");
     await stub.create({});
     const { turn: running } = await stub.begin(say("Tell me a story.", { options }));
-    await readTokens(await stub.events(running), 900);
+    await readTokens(await stub.events(running), 700);
     await runInDurableObject(objectOf("log part"), (_, { storage }) => {
       expect(storage.sql.exec("SELECT count(*) AS n FROM log").one()["n"]).toBeGreaterThan(2);
       storage.sql.exec("DELETE FROM log WHERE part = 1");
     });
     await abortAllDurableObjects();
-    await readTokens(await stubOf("log part").events(running), 1_500);
+    await readTokens(await stubOf("log part").events(running), 1_200);
     await runInDurableObject(objectOf("log part"), (_, { storage }) => {
       const [log] = storage.sql.exec("SELECT count(*) AS n, max(part) AS last FROM log").toArray();
       expect(Number(log!["last"])).toBe(Number(log!["n"]) - 1);
@@ -565,7 +565,7 @@ describe("an unfinished turn", () => {
     const stub = stubOf(name);
     await stub.create({});
     await turn(stub, say("My name is Ada."));
-    const { turn: running } = await stub.begin(say("Tell me a story.", { options: { ...endless, maxTokens: 3_000 } }));
+    const { turn: running } = await stub.begin(say("Tell me a story.", { options: { ...endless, maxTokens: 1_500 } }));
     await readTokens(await stub.events(running), 600);
     await runInDurableObject(objectOf(name), (_, { storage }) => damage(storage));
     await abortAllDurableObjects();
@@ -583,7 +583,7 @@ describe("an unfinished turn", () => {
       stubOf("other log"),
       say("Tell me a story.", {
         place: { kind: "after", turn: view.parent },
-        options: { ...endless, maxTokens: 3_000 },
+        options: { ...endless, maxTokens: 1_500 },
       }),
     );
     expect(result(view)).toEqual(result(whole));
@@ -606,7 +606,7 @@ describe("an unfinished turn", () => {
     const stub = stubOf(name);
     await stub.create({});
     const long = "Tell me a story. ".repeat(1_000);
-    const { turn: running } = await stub.begin(say(long, { options: { ...endless, maxTokens: 3_000 } }));
+    const { turn: running } = await stub.begin(say(long, { options: { ...endless, maxTokens: 1_500 } }));
     await readTokens(await stub.events(running), 600);
     await abortAllDurableObjects();
     const cancelled = await runInDurableObject(objectOf(name), async (object) => {
@@ -816,7 +816,7 @@ describe("stored prefixes", () => {
 
 describe("many chats in one isolate", () => {
   it("each say what they say alone, token by token interleaved", async () => {
-    const names = Array.from({ length: 20 }, (_, i) => ["Ada", "Ben", "Cleo", "Dan", "Eva"][i % 5] + String(i));
+    const names = Array.from({ length: 12 }, (_, i) => ["Ada", "Ben", "Cleo", "Dan", "Eva"][i % 5] + String(i));
     const optionsOf = (i: number) => ({ temperature: 1, seed: String(i) });
     const talk = (who: string, i: number, where: string) =>
       sayAll(`${where} ${who}`, [`My name is ${who.replace(/\d+/, "")}.`, ...chat.slice(1)], optionsOf(i));
