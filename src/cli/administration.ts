@@ -117,11 +117,10 @@ function limitsOf({ requests, tokens, concurrency }: LimitOptions) {
 }
 
 function call<T>(options: ServerOptions, method: string, path: string, body?: object): Promise<T> {
-  const adminKey = process.env["GRIFFIN_ADMIN_KEY"];
-  if (!adminKey) {
+  if (!process.env["GRIFFIN_ADMIN_KEY"]) {
     throw new GriffinError("invalid_argument", "GRIFFIN_ADMIN_KEY is not set: it is the ADMIN_KEY of the server.");
   }
-  return callServer<T>(options, adminKey, method, `/v1/admin${path}`, body);
+  return callServer<T>(options, "GRIFFIN_ADMIN_KEY", method, `/v1/admin${path}`, body);
 }
 
 const tenantLine = ({ id, name, limits }: Tenant) => `${id}  ${name}  ${limitsText(limits)}`;

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Presets, SingleBar } from "cli-progress";
 import { GriffinError } from "../errors.ts";
 import { createFile, readBytes } from "./files.ts";
-import { apiKey, send, sendPatiently, type ServerOptions } from "./remote.ts";
+import { send, type ServerOptions } from "./remote.ts";
 
 const watchEveryMs = 1_000;
 
@@ -77,7 +77,7 @@ export async function batchResults(id: string, options: ServerOptions & { out?: 
   try {
     for (const each of [batch.output_file_id, batch.error_file_id]) {
       if (each === undefined) continue;
-      const { body } = await sendPatiently(options, apiKey(), `/v1/files/${each}/content`);
+      const { body } = await request(options, `/files/${each}/content`);
       for await (const bytes of body ?? []) await (file?.write(bytes) ?? written(bytes));
     }
   } finally {
@@ -94,8 +94,7 @@ function failUnlessAnswered({ status, request_counts: { failed } }: Batch): void
 
 const of = (id: string) => `/batches/${encodeURIComponent(id)}`;
 
-const retrieve = async (id: string, options: ServerOptions): Promise<Batch> =>
-  (await (await sendPatiently(options, apiKey(), `/v1${of(id)}`)).json()) as Batch;
+const retrieve = (id: string, options: ServerOptions) => ask<Batch>(options, of(id));
 
 /** Resolves when standard output takes more. */
 const written = (bytes: Uint8Array) =>
@@ -111,4 +110,4 @@ async function ask<T>(options: ServerOptions, path: string, init?: RequestInit):
 }
 
 const request = (options: ServerOptions, path: string, init?: RequestInit) =>
-  send(options, apiKey(), `/v1${path}`, init);
+  send(options, "GRIFFIN_API_KEY", `/v1${path}`, init);

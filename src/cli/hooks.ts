@@ -1,7 +1,7 @@
 // griffin hooks: addresses of a server that turn signed posts into turns. The tenant's key comes from GRIFFIN_API_KEY, a
 // service's own secret from GRIFFIN_HOOK_SECRET, never from options: other users of a machine see those.
 import { GriffinError } from "../errors.ts";
-import { apiKey, callServer, date, pagesOf, print, printAll, type ServerOptions } from "./remote.ts";
+import { callServer, date, pagesOf, print, printAll, type ServerOptions } from "./remote.ts";
 
 interface Hook {
   id: string;
@@ -101,7 +101,7 @@ function secretOf(service: string): string | undefined {
 }
 
 const call = <T>(options: ServerOptions, method: string, path: string, body?: object): Promise<T> =>
-  callServer<T>(options, apiKey(), method, `/v1/hooks${path}`, body);
+  callServer<T>(options, "GRIFFIN_API_KEY", method, `/v1/hooks${path}`, body);
 
 function hookLine({ id, name, url, model, verification, reply, status, disabled_reason: reason }: Hook): string {
   const to = reply.url === null ? reply.type : `${reply.type} ${reply.url}`;

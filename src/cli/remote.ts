@@ -2,6 +2,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { GriffinError } from "../errors.ts";
 
+/** Where a server that is busy does not say for how long. */
+const usualWaitMs = 2_000;
+/** A request is given up when it would have to wait longer, all waits together. */
+const mostWaitMs = 15 * 60_000;
+
 export interface ServerOptions {
   url: string;
   json?: boolean;
@@ -13,64 +18,70 @@ export interface Page<T> {
   last_id?: string | null;
 }
 
-/** Asks the server; `key` is the one that it asks for, if it does. Fails with what the server says. */
+/** Variable of the environment that holds the key which a subcommand sends, where the server asks for one. */
+export type KeyVariable = "GRIFFIN_API_KEY" | "GRIFFIN_ADMIN_KEY";
+
+/** Asks the server. Fails with what it says. */
 export async function callServer<T>(
   options: ServerOptions,
-  key: string | undefined,
+  keyIn: KeyVariable,
   method: string,
   path: string,
   body?: object,
 ): Promise<T> {
   const headers = { "content-type": "application/json" };
-  const answer = await send(options, key, path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
+  const answer = await send(options, keyIn, path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
   return (await answer.json()) as T;
 }
 
-/** Where a key is read from, and what to do where it is not there. */
-const keyNames = { tenant: "GRIFFIN_API_KEY", administrators: "GRIFFIN_ADMIN_KEY" } as const;
-
-/** The key of the server's API; an open server needs none. */
-export const apiKey = (): string | undefined => process.env[keyNames.tenant];
-
-/** The server's answer where all is well; fails with what it says otherwise. */
+/** The server's answer where all is well, also where it has to be waited for. Fails with what it says otherwise. */
 export async function send(
-  { url }: ServerOptions,
-  key: string | undefined,
+  options: ServerOptions,
+  keyIn: KeyVariable,
   path: string,
   init: RequestInit = {},
 ): Promise<Response> {
-  const answer = await request(url, key, path, init);
-  if (answer.ok) return answer;
-  const value = (await answer.json().catch(() => ({}))) as { error?: { message?: string } };
-  const said = value.error?.message ?? `It answered with status ${answer.status}.`;
-  if (answer.status !== 401) throw new GriffinError("invalid_argument", `${url}: ${said}`);
-  const name = path.startsWith("/v1/admin/") ? keyNames.administrators : keyNames.tenant;
-  throw new GriffinError("invalid_api_key", `${url}: ${said} Here it is read from ${name}.`);
-}
-
-/** The same, asked again for as long as the server says that it is busy, or that the key has used what it may. */
-export async function sendPatiently(options: ServerOptions, key: string | undefined, path: string): Promise<Response> {
-  for (;;) {
-    const answer = await request(options.url, key, path, {});
-    const waitSeconds = Number(answer.headers.get("retry-after"));
-    const isBusy = answer.status === 429 || answer.status === 503;
-    if (!isBusy || !(waitSeconds > 0)) return answer.ok ? answer : send(options, key, path);
-    await answer.body?.cancel();
-    await sleep(Math.min(waitSeconds, mostWaitSeconds) * 1000);
-  }
-}
-
-const mostWaitSeconds = 60;
-
-async function request(url: string, key: string | undefined, path: string, init: RequestInit): Promise<Response> {
+  const key = process.env[keyIn];
   const headers = new Headers(init.headers);
   if (key) headers.set("authorization", `Bearer ${key}`);
-  try {
-    return await fetch(`${url.replace(/\/+$/, "")}${path}`, { ...init, headers });
-  } catch (cause) {
-    throw new GriffinError("io_failed", `There is no server at ${url}.`, { cause });
+  for (let waitedMs = 0; ;) {
+    const answer = await fetchFrom(options, path, { ...init, headers });
+    if (answer.ok) return answer;
+    const { message, param } = await faultOf(answer);
+    const waitMs = waitOf(answer);
+    if (waitMs === null || (waitedMs += waitMs) > mostWaitMs) {
+      const code = answer.status === 401 ? "invalid_api_key" : "invalid_argument";
+      const hint = answer.status === 401 ? ` ${keyHint(keyIn, key)}` : "";
+      throw new GriffinError(code, `${options.url}: ${message}${hint}`, { cause: { param } });
+    }
+    console.error(`griffin: ${message} Asking again in ${Math.ceil(waitMs / 1000)} s.`);
+    await sleep(waitMs);
   }
 }
+
+const fetchFrom = ({ url }: ServerOptions, path: string, init: RequestInit) =>
+  fetch(`${url.replace(/\/+$/, "")}${path}`, init).catch((cause: unknown) => {
+    throw new GriffinError("io_failed", `There is no server at ${url}.`, { cause });
+  });
+
+/** What the server says is wrong, and with which field. */
+async function faultOf(answer: Response): Promise<{ message: string; param: string | null }> {
+  const value = (await answer.json().catch(() => ({}))) as { error?: { message?: string; param?: string | null } };
+  const { message = `It answered with status ${answer.status}.`, param = null } = value.error ?? {};
+  return { message, param };
+}
+
+/** How long to wait before a request that was not let in may come again; null where that would change nothing. */
+function waitOf({ status, headers }: Response): number | null {
+  if ((status !== 429 && status !== 503) || headers.get("x-should-retry") === "false") return null;
+  const ms = headers.get("retry-after-ms");
+  const seconds = headers.get("retry-after");
+  const said = ms === null ? Number(seconds) * 1000 : Number(ms);
+  return Number.isFinite(said) && said > 0 ? said : usualWaitMs;
+}
+
+const keyHint = (keyIn: KeyVariable, key: string | undefined): string =>
+  key ? `The key that was sent is the one in ${keyIn}.` : `${keyIn} is not set: the key is read from there.`;
 
 /** All pages of a list; `page` answers to a query such as `limit=100&after=…`. */
 export async function pagesOf<T>(page: (query: string) => Promise<Page<T>>): Promise<T[]> {

@@ -1,7 +1,7 @@
 // griffin webhooks: where a tenant's events go, over the server's API. The tenant's key comes from GRIFFIN_API_KEY, never
 // from an option: other users of a machine see those. An open server needs none.
 import { GriffinError } from "../errors.ts";
-import { apiKey, callServer, date, pagesOf, print, printAll, type ServerOptions } from "./remote.ts";
+import { callServer, date, pagesOf, print, printAll, type ServerOptions } from "./remote.ts";
 
 interface Endpoint {
   id: string;
@@ -95,7 +95,7 @@ export async function deleteWebhook(id: string, options: ServerOptions): Promise
 const of = (id: string) => `/${encodeURIComponent(id)}`;
 
 const call = <T>(options: ServerOptions, method: string, path: string, body?: object): Promise<T> =>
-  callServer<T>(options, apiKey(), method, `/v1/webhook_endpoints${path}`, body);
+  callServer<T>(options, "GRIFFIN_API_KEY", method, `/v1/webhook_endpoints${path}`, body);
 
 /** All pages of a list. */
 const all = <T>(options: ServerOptions, path: string, query = ""): Promise<T[]> =>

@@ -18,27 +18,27 @@ const most = z
   .min(1)
   .max(2 ** 31 - 1)
   .nullable();
-const limits = z.object({ requests_per_minute: most, tokens_per_minute: most, concurrency: most }).partial();
+const limits = z.strictObject({ requests_per_minute: most, tokens_per_minute: most, concurrency: most }).partial();
 const scopeList = z.array(z.enum(scopes)).min(1);
 /** Unix time in seconds. */
 const expiresAt = z.int().min(1).nullable();
 const day = z.iso.date();
 
-export const createTenantRequest = z.object({ name, limits: limits.optional() });
-export const updateTenantRequest = z.object({ name: name.optional(), limits: limits.optional() });
-export const createKeyRequest = z.object({
+export const createTenantRequest = z.strictObject({ name, limits: limits.optional() });
+export const updateTenantRequest = z.strictObject({ name: name.optional(), limits: limits.optional() });
+export const createKeyRequest = z.strictObject({
   name,
   scopes: scopeList.default([...scopes]),
   limits: limits.optional(),
   expires_at: expiresAt.optional(),
 });
-export const updateKeyRequest = z.object({
+export const updateKeyRequest = z.strictObject({
   name: name.optional(),
   scopes: scopeList.optional(),
   limits: limits.optional(),
   expires_at: expiresAt.optional(),
 });
-export const rotateKeyRequest = z.object({
+export const rotateKeyRequest = z.strictObject({
   /** So long the secret before stays good. */
   grace_seconds: z
     .int()

@@ -28,7 +28,7 @@ export const updateRequest = z.object({
   expires_after: expiresAfter.nullish(),
 });
 export const forkRequest = z
-  .object({ response_id: z.string().nullish(), item_id: z.string().nullish() })
+  .strictObject({ response_id: z.string().nullish(), item_id: z.string().nullish() })
   .refine(({ response_id: response, item_id: item }) => response === undefined || !item, {
     message: "expected either response_id or item_id, got both",
     path: ["item_id"],

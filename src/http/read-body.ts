@@ -14,6 +14,9 @@ export const mostDiscardedBytes = 2 ** 24;
 /** Of a key that is repeated in an error. */
 const mostKeyCharacters = 64;
 
+/** So many unknown fields are named. */
+const mostUnknownFields = 8;
+
 /** Marks an issue of a schema as `unsupported`: well-formed, but more than this server does. */
 export const unsupported = { params: { isUnsupported: true } };
 
@@ -51,13 +54,22 @@ export function checkShape<T>(schema: z.ZodType<T>, value: unknown): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
+  if (issue?.code === "unrecognized_keys") throw unknownFields(issue);
   // The name of a key that is not allowed is what somebody wrote, not a name of ours.
-  const param = issue === undefined ? "" : pathText(pathOf(issue));
+  const param =
+    issue === undefined ? "" : pathText(issue.code === "invalid_key" ? issue.path.slice(0, -1) : issue.path);
   const isUnsupported = issue?.code === "custom" && issue.params?.["isUnsupported"] === true;
-  const fault = issue?.code === "unrecognized_keys" ? "there is no such field" : issue?.message;
-  const message = `${param || "The body"}: ${fault ?? "invalid"}.`;
+  const message = `${param || "The body"}: ${issue?.message ?? "invalid"}.`;
   if (param === "") throw new GriffinError("invalid_argument", message);
   throw requestError(isUnsupported ? "unsupported" : "invalid_argument", message, param);
+}
+
+/** Fields that a body may not have: they are named, for they are what its sender mistook. */
+function unknownFields({ path, keys }: { path: readonly PropertyKey[]; keys: readonly string[] }): GriffinError {
+  const named = keys.slice(0, mostUnknownFields).map((key) => pathText([...path, key]));
+  const [param = ""] = named;
+  const message = `${named.join(", ")}: there ${named.length === 1 ? "is no such field" : "are no such fields"} here.`;
+  return requestError("invalid_argument", message, param);
 }
 
 /**
@@ -71,12 +83,6 @@ export async function discardBody({ body }: Request, mostBytes: number): Promise
   } catch {
     // Whoever left will not miss the answer.
   }
-}
-
-/** Where a fault is: of a field that is not known, at that. */
-function pathOf(issue: z.core.$ZodIssue): PropertyKey[] {
-  if (issue.code === "invalid_key") return issue.path.slice(0, -1);
-  return issue.code === "unrecognized_keys" ? [...issue.path, ...issue.keys.slice(0, 1)] : issue.path;
 }
 
 /** The bytes of a body, at most `limitBytes` of which are ever held. Throws `body_too_large`. */

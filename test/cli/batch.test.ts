@@ -94,7 +94,7 @@ it("waits where the key has used what it may, and cancels", async () => {
 it("says in one line what is wrong", async () => {
   expect(await withKey("", "status", "batch_x")).toMatchObject({
     status: 1,
-    stderr: expect.stringMatching(/^griffin: http.*no API key.* GRIFFIN_API_KEY\.\n$/),
+    stderr: expect.stringMatching(/^griffin: http.*no API key.* GRIFFIN_API_KEY is not set.*\n$/),
   });
   expect(await run("status", `batch_${"a".repeat(32)}`)).toMatchObject({
     status: 1,

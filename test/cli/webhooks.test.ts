@@ -68,7 +68,7 @@ it("what is wrong is said in one line", async () => {
   expect(forbidden).toMatchObject({ ...refused, stderr: expect.stringMatching(/^griffin: .*only https.*\n$/) });
   expect(await withKey("", "list")).toMatchObject({
     ...refused,
-    stderr: expect.stringMatching(/no API key.* GRIFFIN_API_KEY\.\n$/),
+    stderr: expect.stringMatching(/no API key.* GRIFFIN_API_KEY is not set.*\n$/),
   });
   const nobody = await run("test", "whe_nobody");
   expect(nobody).toMatchObject({ ...refused, stderr: expect.stringContaining("There is no webhook endpoint") });

@@ -1,8 +1,19 @@
 import { describe, expect, it } from "vitest";
+import type { z } from "zod";
+import { createKeyRequest, createTenantRequest, rotateKeyRequest, updateKeyRequest } from "../../src/http/admin.ts";
 import { chatRequest } from "../../src/http/chat-completions.ts";
+import { forkRequest } from "../../src/http/conversations.ts";
+import { createHookRequest, rotateHookRequest, updateHookRequest } from "../../src/http/hooks.ts";
 import { checkShape } from "../../src/http/read-body.ts";
 import { responseRequest } from "../../src/http/responses.ts";
 import { turnOptions } from "../../src/http/turn-fields.ts";
+import {
+  createEndpointRequest,
+  replayRequest,
+  rotateSecretRequest,
+  testEndpointRequest,
+  updateEndpointRequest,
+} from "../../src/http/webhook-endpoints.ts";
 import { plainOptions } from "../turn-options.ts";
 
 const user = { role: "user", content: "Hello" };
@@ -248,5 +259,36 @@ describe("a turn's options", () => {
   it("name a model that is there", () => {
     expect(turnOptions({}, { ...rest, modelIds: ["first", "second"] }).model).toBe("first");
     expect(fault(() => turnOptions({ model: "SECRET" }, rest))).toEqual({ code: "model_not_found", param: "model" });
+  });
+});
+
+describe("a body of what is this server's own", () => {
+  const verification = { type: "standard" };
+  const good: [string, z.ZodType, object][] = [
+    ["a new endpoint", createEndpointRequest, { url: "https://a.example.net/" }],
+    ["a change of an endpoint", updateEndpointRequest, {}],
+    ["a rotation", rotateSecretRequest, {}],
+    ["a test", testEndpointRequest, {}],
+    ["a replay", replayRequest, { from: 0, to: 1 }],
+    ["a new hook", createHookRequest, { input: "a", verification }],
+    ["a change of a hook", updateHookRequest, {}],
+    ["a rotation of a hook", rotateHookRequest, {}],
+    ["a fork", forkRequest, {}],
+    ["a new tenant", createTenantRequest, { name: "a" }],
+    ["a new key", createKeyRequest, { name: "a" }],
+    ["a change of a key", updateKeyRequest, {}],
+    ["a rotation of a key", rotateKeyRequest, {}],
+  ];
+  it.each(good)("such as %s has no fields that nobody knows", (_, schema, body) => {
+    expect(fault(() => checkShape(schema, body))).toEqual({ code: "none", param: null });
+    const param = "events";
+    expect(fault(() => checkShape(schema, { ...body, events: "SECRET" }))).toEqual({ code: "invalid_argument", param });
+  });
+
+  it("is told the names of all of them, where they stand", () => {
+    const check = (more: object) => () => checkShape(createHookRequest, { input: "a", verification, ...more });
+    expect(check({ callback: "SECRET", events: [] })).toThrow("callback, events: there are no such fields here.");
+    expect(check({ reply: { type: "slack", url: "x" } })).toThrow("reply.url: there is no such field here.");
+    expect(check({ ["x".repeat(1_000)]: 1 })).toThrow(`${"x".repeat(64)}: there is no such field here.`);
   });
 });
