@@ -1,5 +1,6 @@
-// An input file line by line, whatever pieces it comes in. Blank lines are counted, and skipped. A line that is longer than
-// any request may be is told by its length alone, so that nothing grows in memory.
+// An input file line by line, whatever pieces it comes in. Blank lines are none, but they count where a line is told by its
+// number in the file, as an editor shows it. A line that is
+// longer than any request may be is told by its length alone, so that nothing grows in memory.
 import type { Endpoint, Fault } from "./protocol.ts";
 
 /** Of a line: the largest body of a request, and what stands around it. */
@@ -10,10 +11,10 @@ const lineBreak = 10;
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
 export interface Line {
-  /** In the file, or the part of it that is read, as an editor counts: from 1. */
-  number: number;
   /** Of its first byte in the file. */
   offset: number;
+  /** In what was read: 1, 2, 3, … with the blank ones. */
+  number: number;
   /** Without the line break. */
   length: number;
   /** null: too long. */
@@ -26,8 +27,8 @@ export class LineReader {
   /** Of the line that has begun. */
   #pieces: Uint8Array[] = [];
   #length = 0;
-  #number = 0;
   #offset: number;
+  #number = 0;
 
   /** `offset`: where in the file the pieces begin, at the beginning of a line. */
   constructor(offset = 0, mostBytes = mostLineBytes) {
@@ -58,7 +59,7 @@ export class LineReader {
   }
 
   *#take(breakBytes: number): Generator<Line> {
-    const line = { number: ++this.#number, offset: this.#offset, length: this.#length };
+    const line = { offset: this.#offset, number: ++this.#number, length: this.#length };
     const bytes = this.#length > this.#mostBytes ? null : joined(this.#pieces, this.#length);
     this.#offset += this.#length + breakBytes;
     this.#pieces = [];

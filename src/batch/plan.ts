@@ -46,7 +46,7 @@ const tooMany = whole("too_many_tasks", `A batch has at most ${mostLines} lines.
 class Planner {
   readonly plan: Plan = { total: 0, stretches: [], malformed: [] };
   readonly #endpoint: Endpoint;
-  /** custom_id → its line in the file. */
+  /** custom_id → the number of its line in the file. */
   readonly #known = new Map<string, number>();
   /** Requests of the last stretch. */
   #requests = 0;
@@ -58,7 +58,6 @@ class Planner {
   /** Takes the next line; false where it is one too many. */
   add(line: Line): boolean {
     const { plan } = this;
-    // Lines that are counted here have something in them.
     const number = plan.total++;
     if (plan.total > mostLines) return false;
     const request = requestOf(line, this.#endpoint);

@@ -5,9 +5,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Presets, SingleBar } from "cli-progress";
 import { GriffinError } from "../errors.ts";
 import { createFile, readBytes } from "./files.ts";
-import { send, type ServerOptions } from "./remote.ts";
+import { print, send, type ServerOptions } from "./remote.ts";
 
-const watchEveryMs = 1_000;
+/** A watched batch is asked about this often at first, and ever more seldom. */
+const watchFirstMs = 500;
+const watchSlower = 1.2;
+const watchMostMs = 5_000;
 
 interface Batch {
   id: string;
@@ -33,10 +36,10 @@ export async function submitBatch(
   const headers = { "content-type": "application/json" };
   const batch = await ask<Batch>(options, "/batches", { method: "POST", body: JSON.stringify(wanted), headers });
   if (options.watch) return batchStatus(batch.id, options);
-  console.log(options.json ? JSON.stringify(batch, null, 2) : batch.id);
+  print(batch, options, ({ id }) => id);
 }
 
-/** Prints how far a batch is, or shows it until it is over. Fails where it is over and some of it was not answered. */
+/** Prints how far a batch is, or shows it until it is over. */
 export async function batchStatus(id: string, options: ServerOptions & { watch?: boolean }): Promise<void> {
   let batch = await retrieve(id, options);
   if (options.watch) {
@@ -46,25 +49,25 @@ export async function batchStatus(id: string, options: ServerOptions & { watch?:
     );
     try {
       bar.start(1, 0, { failed: 0, status: batch.status });
-      for (; !ended.has(batch.status); batch = await retrieve(id, options)) {
+      for (let waitMs = watchFirstMs; !ended.has(batch.status); waitMs = Math.min(waitMs * watchSlower, watchMostMs)) {
         const { total, completed, failed } = batch.request_counts;
         // Until the file was read nobody knows how many lines there are.
         bar.setTotal(total || 1);
         bar.update(completed + failed, { failed, status: batch.status });
-        await sleep(watchEveryMs);
+        await sleep(waitMs);
+        batch = await retrieve(id, options);
       }
     } finally {
       bar.stop();
     }
   }
-  console.log(options.json ? JSON.stringify(batch, null, 2) : lineOf(batch));
-  failUnlessAnswered(batch);
+  print(batch, options, lineOf);
+  failUnlessGood(batch);
 }
 
-/** Cancels a batch: lines that run end, and no more begin. */
+/** Has no more lines begin; those that run end. */
 export async function cancelBatch(id: string, options: ServerOptions): Promise<void> {
-  const batch = await ask<Batch>(options, `${of(id)}/cancel`, { method: "POST" });
-  console.log(options.json ? JSON.stringify(batch, null, 2) : lineOf(batch));
+  print(await ask<Batch>(options, `${of(id)}/cancel`, { method: "POST" }), options, lineOf);
 }
 
 /** Writes what the lines of a batch were answered, and then its errors, to a file or to standard output. */
@@ -84,17 +87,17 @@ export async function batchResults(id: string, options: ServerOptions & { out?: 
     await file?.close();
   }
   console.error(lineOf(batch));
-  failUnlessAnswered(batch);
-}
-
-/** A script learns by the exit status that lines have no answer. */
-function failUnlessAnswered({ status, request_counts: { failed } }: Batch): void {
-  if (ended.has(status) && (status !== "completed" || failed > 0)) process.exitCode = 1;
+  failUnlessGood(batch);
 }
 
 const of = (id: string) => `/batches/${encodeURIComponent(id)}`;
-
 const retrieve = (id: string, options: ServerOptions) => ask<Batch>(options, of(id));
+
+/** The program fails where a batch is over and did not complete, or where not one of its lines was answered well. */
+function failUnlessGood({ status, request_counts: { completed } }: Batch): void {
+  const isGood = status === "completed" && completed > 0;
+  if (ended.has(status) && !isGood) process.exitCode = 1;
+}
 
 /** Resolves when standard output takes more. */
 const written = (bytes: Uint8Array) =>

@@ -221,40 +221,47 @@ remote(webhooks, "deliveries", "print what an endpoint was told, with the answer
   .argument("<id>")
   .addOption(new Option("--status <status>", "only those").choices(["pending", "delivered", "failed"]))
   .action(listDeliveries);
-remote(webhooks, "replay", "tell an event anew, or all since a time")
+remote(webhooks, "replay", "tell an event anew, or all of a time, or --all")
   .argument("<id>")
   .argument("[event]")
   .option("--from <time>", "such as 2026-11-26T12:00Z", time)
   .option("--to <time>", "now unless told", time)
-  .addOption(new Option("--status <status>", "only those").choices(["delivered", "failed"]))
+  .option("--all", "all that are in the log")
+  .addOption(new Option("--status <status>", "of those, only these").choices(["delivered", "failed"]))
   .action(replayWebhook);
 remote(webhooks, "delete", "delete an endpoint and its log").argument("<id>").action(deleteWebhook);
 
+const hookSecrets = `The secret that signs posts is read from GRIFFIN_HOOK_SECRET: Slack's signing secret; for GitHub one of 16 to 256
+characters that you choose. Without it one is made for GitHub. Of standard hooks one is made unless it begins with whsec_.`;
 const hooks = program
   .command("hooks")
   .description("addresses of a server that turn signed posts of other services into turns")
-  .addHelpText("after", `${withApiKey}\nThe secret of GitHub or Slack is read from GRIFFIN_HOOK_SECRET.`);
-const settings = (command: Command) =>
+  .addHelpText("after", `${withApiKey}\n${hookSecrets}`);
+const described = (command: Command) =>
   command
-    .option("--key <template>", "posts with the same key go on with one conversation; all do unless told")
+    .option("--key <template>", "posts with the same key go on with one conversation; all do where there is none")
     .option("--name <name>")
     .option("--model <id>")
     .option("--instructions <text>", "new conversations begin with them")
     .option("--max-tokens <n>", "of a reply", integer(1))
     .addOption(new Option("--callback <address>", "send replies there").conflicts("toSlack"))
     .option("--to-slack", "send replies to the response_url that Slack gives");
-const inputOf = "what the model is told, such as '{{ comment.body }}'";
-settings(
-  remote(hooks, "create", "make a hook; print its secret, where the server makes it, and what signs replies, once")
+const input = "what the model is told, such as '{{ comment.body }}'";
+described(
+  remote(hooks, "create", "make a hook; print the secrets that are made for it, once")
     .addOption(
       new Option("--from <service>", "who signs the posts")
         .choices(["standard", "github", "slack"])
         .default("standard"),
     )
-    .requiredOption("--input <template>", inputOf),
+    .requiredOption("--input <template>", input),
 ).action(createHook);
-settings(remote(hooks, "update", "change a hook").argument("<id>").option("--input <template>", inputOf))
-  .addOption(new Option("--no-replies", "send no replies"))
+described(
+  remote(hooks, "update", "change a hook; '' takes its key or its instructions away")
+    .argument("<id>")
+    .option("--input <template>", input),
+)
+  .addOption(new Option("--no-reply", "send replies nowhere").conflicts(["callback", "toSlack"]))
   .action(updateHook);
 remote(hooks, "list", "list hooks").action(listHooks);
 remote(hooks, "rotate", "print a new secret for a hook, once")
@@ -270,10 +277,12 @@ remote(hooks, "deliveries", "print what was posted to a hook, and what became of
   .action(listHookDeliveries);
 remote(hooks, "delete", "delete a hook and its log; its conversations stay").argument("<id>").action(deleteHook);
 
+const batchStatuses =
+  "The exit status of status, results and --watch is 1 where the batch failed, expired or was cancelled, or all of its lines failed.";
 const batch = program
   .command("batch")
   .description("many requests from a file, run by a server")
-  .addHelpText("after", `${withApiKey}\nThe exit status is 1 where a batch is over and a line of it has no answer.`);
+  .addHelpText("after", `${withApiKey}\n${batchStatuses}`);
 remote(batch, "submit", "upload a file of requests, one a line, and have them run; print the batch's id")
   .argument("<file>", '{"custom_id", "method": "POST", "url", "body"} on each line')
   .addOption(
@@ -287,7 +296,9 @@ remote(batch, "status", "print how far a batch is")
   .argument("<batch>")
   .option("--watch", "show it until the batch is over")
   .action(batchStatus);
-remote(batch, "cancel", "let lines that run end, and begin no more").argument("<batch>").action(cancelBatch);
+remote(batch, "cancel", "have no more lines begin; those that run end, and what was answered stays")
+  .argument("<batch>")
+  .action(cancelBatch);
 remote(batch, "results", "write answers and errors, one a line in no order")
   .argument("<batch>")
   .option("-o, --out <file>", "write them there instead of to standard output")

@@ -1,6 +1,7 @@
 // griffin webhooks: where a tenant's events go, over the server's API. The tenant's key comes from GRIFFIN_API_KEY, never
 // from an option: other users of a machine see those. An open server needs none.
 import { GriffinError } from "../errors.ts";
+import { answerText, attemptsText, type Attempt } from "./attempts.ts";
 import { callServer, date, pagesOf, print, printAll, type ServerOptions } from "./remote.ts";
 
 interface Endpoint {
@@ -20,14 +21,12 @@ interface Delivery {
   status: string;
   created_at: number;
   next_attempt_at: number | null;
-  attempts: { at: number; duration_ms: number; status_code: number | null; error: string | null }[];
+  attempts: Attempt[];
 }
 
-interface TestResult {
+interface TestResult extends Attempt {
   event_id: string;
   delivered: boolean;
-  status_code: number | null;
-  error: string | null;
 }
 
 interface EndpointOptions {
@@ -70,20 +69,20 @@ export async function listDeliveries(id: string, options: ServerOptions & { stat
   printAll(await all<Delivery>(options, `${of(id)}/deliveries`, query), options, deliveryLine);
 }
 
-/** One event, or all since a time. */
+/** One event, or all of a time, or all that there are: which of them has to be said. */
 export async function replayWebhook(
   id: string,
   event: string | undefined,
-  options: ServerOptions & { from?: number; to?: number; status?: string },
+  options: ServerOptions & { from?: number; to?: number; status?: string; all?: boolean },
 ): Promise<void> {
+  if ([event, options.from, options.all].filter((which) => which !== undefined).length !== 1) {
+    throw new GriffinError("invalid_argument", "Say what to tell anew: an event, --from a time, or --all.");
+  }
   if (event !== undefined) {
     const path = `${of(id)}/deliveries/${encodeURIComponent(event)}/replay`;
     return print(await call<Delivery>(options, "POST", path), options, deliveryLine);
   }
-  const { from, to = Math.floor(Date.now() / 1000), status } = options;
-  if (from === undefined) {
-    throw new GriffinError("invalid_argument", "Name an event, or --from when they are to be told anew.");
-  }
+  const { from = 0, to = Math.floor(Date.now() / 1000), status } = options;
   const replayed = await call<{ count: number }>(options, "POST", `${of(id)}/replay`, { from, to, status });
   print(replayed, options, ({ count }) => `${count} events are told anew`);
 }
@@ -107,12 +106,8 @@ function endpointLine({ id, name, url, event_types, status, disabled_reason, sig
 }
 
 function deliveryLine({ id, type, status, created_at, next_attempt_at, attempts }: Delivery): string {
-  const next = next_attempt_at === null ? [] : [`next ${date(next_attempt_at)}`];
-  return [date(created_at), id, type, status, attempts.map(answerText).join(", ") || "not yet", ...next].join("  ");
+  return [date(created_at), id, type, status, attemptsText(attempts, next_attempt_at)].join("  ");
 }
-
-const answerText = ({ status_code, error }: { status_code: number | null; error: string | null }): string =>
-  status_code === null ? (error ?? "no answer") : String(status_code);
 
 /** The secret alone on its line, so that a script can take it; what it is stands on standard error. */
 function secretLine({ id, name, signing_secret = "" }: Endpoint): string {

@@ -3,12 +3,13 @@
 import { Hono, type Context } from "hono";
 import { z } from "zod";
 import { GriffinError } from "../errors.ts";
-import { mostPostBytes, verifications, type DeliveryView, type HookView, type ReplyTo } from "../inbox/protocol.ts";
+import { mostPostBytes, verifications, type HookView, type ReplyTo } from "../inbox/protocol.ts";
 import { secretFault } from "../inbox/signatures.ts";
 import { mostTemplateCharacters, templateFault } from "../inbox/templates.ts";
 import { newSecret } from "../outbox/signing.ts";
 import type { AppEnv } from "./context.ts";
 import { errorResponse, requestError } from "./errors.ts";
+import { hookDeliveryObject } from "./hook-deliveries.ts";
 import { formatJobId, noSuch, parseJobId } from "./ids.ts";
 import { listOf } from "./lists.ts";
 import { seconds } from "./unix-time.ts";
@@ -16,7 +17,7 @@ import { checkShape, readBody, readBytes, wholeNumber } from "./read-body.ts";
 import { isSealed, sealedName } from "./sealed-names.ts";
 import { found, hookRegistryStub, hookStub, orGone } from "./stubs.ts";
 import { maxTokens, turnOptions } from "./turn-fields.ts";
-import { attemptObject, checkAddress } from "./webhook-endpoints.ts";
+import { checkAddress } from "./webhook-endpoints.ts";
 
 const daySeconds = 86_400;
 const mostInstructionCharacters = 100_000;
@@ -210,7 +211,9 @@ export const hooks = new Hono<AppEnv>()
     const { after = null, limit, status = null } = checkShape(hookDeliveriesQuery, context.req.query());
     const listed = named(context).list(context.var.tenant, { after, limit, status });
     const { deliveries, isLast } = await found(listed, unknownHook);
-    return context.json(listOf(deliveries.map(deliveryObject), !isLast));
+    const hook = context.req.param("id");
+    const data = await Promise.all(deliveries.map((view) => hookDeliveryObject(context.env, hook, view)));
+    return context.json(listOf(data, !isLast));
   });
 
 /** Deletes all hooks of a tenant. */
@@ -281,6 +284,8 @@ function hookObject({ req }: Asked, view: HookView) {
     created_at: seconds(view.createdMs),
     updated_at: seconds(view.updatedMs),
     name: view.name,
+    status: view.closed === null ? ("open" as const) : ("closed" as const),
+    closed_reason: view.closed,
     /** Where the service posts to. */
     url: new URL(`/v1/hooks/${view.id}`, req.url).href,
     model: view.options.model,
@@ -296,20 +301,5 @@ function hookObject({ req }: Asked, view: HookView) {
     reply: { type: replyTo.type, url: replyTo.type === "callback" ? replyTo.url : null },
     signing_secret_hint: signing?.secretHint ?? null,
     previous_signing_secret_until: seconds(signing?.previousUntilMs ?? null),
-    status: view.isOpen ? ("enabled" as const) : ("disabled" as const),
-    disabled_reason: view.isOpen ? null : ("api_key" as const),
   };
 }
-
-const deliveryObject = (view: DeliveryView) => ({
-  id: view.id,
-  object: "hook.delivery" as const,
-  status: view.status,
-  created_at: seconds(view.createdMs),
-  finished_at: seconds(view.finishedMs),
-  conversation: view.conversation,
-  response: view.response,
-  error: view.error,
-  reply: view.reply,
-  reply_attempts: view.replyAttempts.map(attemptObject),
-});

@@ -115,7 +115,7 @@ export const transparency = new Hono<AppEnv>().get("/transparency", async (conte
             </tr>
             <tr>
               <td>What a post says, and a reply on its way to where its hook sends it</td>
-              <td>until the turn is over; until it was delivered, and a day more</td>
+              <td>until the turn is over; until it was delivered, or given up</td>
             </tr>
             <tr>
               <td>Logs: times, sizes, token counts, ids of requests; not a word of what was said</td>

@@ -55,6 +55,7 @@ export interface ReplyNotice {
 interface Row extends Record<string, string | number | null> {
   number: number;
   id: string;
+  digest: string;
   status: DeliveryStatus;
   object: string | null;
   created_ms: number;
@@ -62,14 +63,9 @@ interface Row extends Record<string, string | number | null> {
   finished_ms: number | null;
   error: string | null;
   reply: ReplyStatus;
-  digest: string;
 }
 
-interface ListedDelivery extends DeliveryView {
-  digest: string;
-}
-
-const viewColumns = "number, id, status, object, created_ms, turn, finished_ms, error, reply, digest";
+const viewColumns = "number, id, digest, status, object, created_ms, turn, finished_ms, error, reply";
 
 export class Deliveries {
   readonly #db: Database;
@@ -200,14 +196,13 @@ export class Deliveries {
     this.#db.write("a delivery", change, number);
   }
 
-  /** The newest first, behind `after`; each with its digest. */
-  list({ status, after, limit }: DeliveryListing): { deliveries: ListedDelivery[]; isLast: boolean } {
+  /** The newest first, behind `after`. */
+  list({ status, after, limit }: DeliveryListing): { deliveries: DeliveryView[]; isLast: boolean } {
     const query = `SELECT ${viewColumns} FROM deliveries
       WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR number < (SELECT number FROM deliveries WHERE id = ?2))
       ORDER BY number DESC LIMIT ?3`;
     const rows = this.#db.read<Row>(query, status, after, limit + 1);
-    const deliveries = rows.slice(0, limit).map((row) => ({ ...viewOf(row), digest: row.digest }));
-    return { deliveries, isLast: rows.length <= limit };
+    return { deliveries: rows.slice(0, limit).map(viewOf), isLast: rows.length <= limit };
   }
 
   /** Forgets what was over before a time, up to the first that was not: no more rows are read than go. */
@@ -236,9 +231,20 @@ export class Deliveries {
   }
 }
 
-function viewOf({ id, status, object, created_ms: createdMs, turn, finished_ms: finishedMs, error, reply }: Row) {
+function viewOf({
+  id,
+  digest,
+  status,
+  object,
+  created_ms: createdMs,
+  turn,
+  finished_ms: finishedMs,
+  error,
+  reply,
+}: Row) {
   return {
     id,
+    digest,
     status,
     createdMs,
     finishedMs,
@@ -246,6 +252,5 @@ function viewOf({ id, status, object, created_ms: createdMs, turn, finished_ms: 
     response: object === null || turn === null ? null : formatId("response", { object, number: turn }),
     error: error === null ? null : (JSON.parse(error) as DeliveryView["error"]),
     reply,
-    replyAttempts: [],
   } satisfies DeliveryView;
 }

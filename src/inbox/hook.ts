@@ -22,12 +22,13 @@ import type {
   NewHook,
   Post,
   Receipt,
+  ReplyTo,
   Verification,
 } from "./protocol.ts";
-import { replyOf, slackAddress } from "./reply.ts";
+import { replyEventId, replyOf, slackAddress } from "./reply.ts";
 import { isSigned, mostSecrets } from "./signatures.ts";
 import { mostInputCharacters, mostKeyCharacters, render } from "./templates.ts";
-import { isKeyGood, runDelivery, type Outcome } from "./turn.ts";
+import { closedReason, runDelivery, type Outcome } from "./turn.ts";
 
 /** Turns of a hook that run side by side. */
 export const mostAtOnce = 4;
@@ -74,7 +75,7 @@ export class Hook extends DurableObject<InboxEnv> {
     });
   }
 
-  /** Makes the hook; `signingSecret`: what signs its replies, null where it has none. */
+  /** Makes the hook; `signingSecret`: what signs its replies to a callback, null where it has none. */
   async create({ secret, ...hook }: NewHook): Promise<{ view: HookView; signingSecret: string | null }> {
     const nowMs = Date.now();
     const signingSecret = await this.#signs(hook);
@@ -92,17 +93,18 @@ export class Hook extends DurableObject<InboxEnv> {
       ...hook,
       secretHint: hintOf(newest?.secret ?? ""),
       previousUntilMs: previous?.untilMs ?? null,
-      signing: hook.replyTo.type === "none" ? null : await this.#signing(hook.id),
-      isOpen: await isKeyGood({ tenant, key }, this.env),
+      closed: await closedReason({ tenant, key }, this.env),
+      signing: hook.replyTo.type === "callback" ? await this.#signing(hook.id) : null,
     };
   }
 
-  /** Changes what is told; `signingSecret`: it has replies now, and had none. Throws `not_found`. */
+  /** Changes what is told; `signingSecret`: it has a callback now, and had none. Throws `not_found`. */
   async update(
     tenant: string,
     change: Partial<HookSettings>,
   ): Promise<{ view: HookView; signingSecret: string | null }> {
-    const signingSecret = await this.#signs({ ...this.#known(tenant), ...change });
+    const known = this.#known(tenant);
+    const signingSecret = await this.#signs({ ...known, ...change }, known.replyTo);
     this.#write({ ...this.#known(tenant), ...change, updatedMs: Date.now() });
     return { view: await this.view(tenant), signingSecret };
   }
@@ -120,30 +122,16 @@ export class Hook extends DurableObject<InboxEnv> {
   /** Another secret that signs replies; the one before signs for some time more. Throws `not_found`, `invalid_argument`. */
   async rotateSigning(tenant: string, graceMs: number): Promise<{ view: HookView; signingSecret: string }> {
     const { id, replyTo } = this.#known(tenant);
-    if (replyTo.type === "none") throw new GriffinError("invalid_argument", "This hook has no replies to sign.");
+    if (replyTo.type !== "callback")
+      throw new GriffinError("invalid_argument", "This hook has no callback to sign for.");
     const { secret } = await registryOf(this.env, replyRegistryName(id)).rotateSigningSecret(graceMs);
     return { view: await this.view(tenant), signingSecret: secret };
   }
 
   /** The newest first. Throws `not_found`. */
-  async list(tenant: string, listing: DeliveryListing): Promise<{ deliveries: DeliveryView[]; isLast: boolean }> {
-    const { id } = this.#known(tenant);
-    const { deliveries = [], isLast = true } = this.#deliveries?.list(listing) ?? {};
-    const told = deliveries.map(async ({ digest, ...view }) => ({
-      ...view,
-      ...(await this.#replyOf(id, digest, view)),
-    }));
-    return { deliveries: await Promise.all(told), isLast };
-  }
-
-  /** What came of a reply, as whoever delivers it knows. */
-  async #replyOf(id: string, digest: string, { reply }: DeliveryView): Promise<Partial<DeliveryView>> {
-    if (reply !== "handed_over") return {};
-    const once = onceOf(this.env, replyRegistryName(id), eventIdOf(id, digest));
-    // Where it does not answer, what is known here has to do.
-    const told = await once.list({ status: null, after: null, limit: 1 }).catch(() => null);
-    const [delivery] = told?.deliveries ?? [];
-    return delivery === undefined ? {} : { reply: delivery.status, replyAttempts: delivery.attempts };
+  list(tenant: string, listing: DeliveryListing): { deliveries: DeliveryView[]; isLast: boolean } {
+    this.#known(tenant);
+    return this.#deliveries?.list(listing) ?? { deliveries: [], isLast: true };
   }
 
   /** Deletes the hook, its secrets and its log. Turns that run go on: they are their conversations'. Throws `not_found`. */
@@ -166,7 +154,7 @@ export class Hook extends DurableObject<InboxEnv> {
     if (payload === null) return { status: "malformed", message: "The body is neither an object of JSON nor a form." };
     const names = await namesOf(verification, post, payload);
     const hook = this.#hook;
-    if (hook === undefined || !(await isKeyGood(hook, this.env))) return { status: "refused" };
+    if (hook === undefined || (await closedReason(hook, this.env)) !== null) return { status: "refused" };
     const challenge = challengeOf(verification, payload);
     if (challenge !== null) return { status: "challenge", challenge };
     return this.#take(names, payload, nowMs);
@@ -303,7 +291,7 @@ export class Hook extends DurableObject<InboxEnv> {
     // As it is now: it may have been changed since.
     const { replyTo } = this.#hook ?? hook;
     const answer = {
-      eventId: eventIdOf(hook.id, digest),
+      eventId: replyEventId(hook.id, digest),
       type,
       createdMs: nowMs,
       hook: hook.id,
@@ -340,11 +328,15 @@ export class Hook extends DurableObject<InboxEnv> {
     }
   }
 
-  /** Makes what signs replies where there are replies and nothing signs them yet: before the hook is told of them. */
-  async #signs({ id, replyTo }: Pick<NewHook, "id" | "replyTo">): Promise<string | null> {
-    if (replyTo.type === "none") return null;
-    if ((await this.#signing(id)) !== null) return null;
-    return (await registryOf(this.env, replyRegistryName(id)).rotateSigningSecret(0)).secret;
+  /**
+   * Makes what signs replies, before the hook is told of them. Whoever has a callback is shown it; Slack does not look at it.
+   * A callback where there was none has a secret of its own: what signed before may have been shown to nobody.
+   */
+  async #signs({ id, replyTo }: Pick<NewHook, "id" | "replyTo">, before?: ReplyTo): Promise<string | null> {
+    if (replyTo.type === "none" || before?.type === "callback") return null;
+    if (replyTo.type === "slack" && (await this.#signing(id)) !== null) return null;
+    const { secret } = await registryOf(this.env, replyRegistryName(id)).rotateSigningSecret(dayMs);
+    return replyTo.type === "callback" ? secret : null;
   }
 
   #signing = (id: string): Promise<SigningSecretView | null> =>
@@ -373,9 +365,6 @@ async function askedOf({ id, conversationKey, input }: Stored, payload: Payload)
   if (key.length > mostKeyCharacters) throw tooLong("conversation_key", mostKeyCharacters);
   return { conversationKey: await hashedName(conversationKey === null ? "all" : "key", id, key), input: said };
 }
-
-/** Id of the event that is a delivery's reply. */
-const eventIdOf = (hook: string, digest: string): string => `evt_${hook}_${digest}`;
 
 const waitAfter = (strikes: number): number => strikeWaitsMs[strikes] ?? 0;
 

@@ -1,6 +1,6 @@
 // What crosses between the HTTP layer and the objects of hooks: plain data only.
 import type { TurnOptions } from "../conversation/protocol.ts";
-import type { Attempt, SigningSecretView } from "../outbox/protocol.ts";
+import type { SigningSecretView } from "../outbox/protocol.ts";
 
 /** The largest post that is read. */
 export const mostPostBytes = 2 ** 18;
@@ -36,16 +36,20 @@ export interface NewHook extends HookSettings {
   secret: string;
 }
 
+/** Why a hook takes no posts: what became of the key that made it. no_key: there is none, and the server asks for keys. */
+export const closedReasons = ["key_revoked", "key_expired", "key_may_not_write", "key_deleted", "no_key"] as const;
+export type ClosedReason = (typeof closedReasons)[number];
+
 export interface HookView extends Omit<NewHook, "secret" | "tenant" | "key"> {
   createdMs: number;
   updatedMs: number;
   secretHint: string;
   /** Until then the secret before the last rotation is good as well. */
   previousUntilMs: number | null;
-  /** What signs replies; null where there are none. */
+  /** null while it is open. */
+  closed: ClosedReason | null;
+  /** What signs replies to a callback; null where there is none. */
   signing: SigningSecretView | null;
-  /** false: the key that made it may ask for nothing any more, and so nothing is taken here. */
-  isOpen: boolean;
 }
 
 /** What was posted: its bytes, and the headers that say who did. */
@@ -59,12 +63,12 @@ export type DeliveryStatus = "queued" | "in_progress" | "completed" | "failed" |
 
 /** none: nobody is to have it. no_address: Slack gave none. pending: until who delivers it has it. */
 export type ReplyStatus = "none" | "no_address" | "pending" | "handed_over";
-/** What came of a reply that was handed over; handed_over: that was long ago, and is forgotten. */
-export type ReplyOutcome = ReplyStatus | "delivered" | "failed";
 
 export interface DeliveryView {
   /** As the service calls it. */
   id: string;
+  /** What tells it from others, whatever it is called. */
+  digest: string;
   status: DeliveryStatus;
   createdMs: number;
   finishedMs: number | null;
@@ -72,9 +76,7 @@ export interface DeliveryView {
   conversation: string | null;
   response: string | null;
   error: { code: string; message: string } | null;
-  reply: ReplyOutcome;
-  /** How it was told, the oldest attempt first. */
-  replyAttempts: Attempt[];
+  reply: ReplyStatus;
 }
 
 export interface DeliveryListing {

@@ -9,7 +9,7 @@ export const cutMark = "…";
 
 /** What became of a delivery. */
 export interface Answer {
-  /** Of the event; the same whenever it is made. */
+  /** Of the event. */
   eventId: string;
   type: HookEventType;
   createdMs: number;
@@ -20,6 +20,9 @@ export interface Answer {
   /** The reply, or why there is none. */
   text: string;
 }
+
+/** Id of the event that a reply is; the same whenever it is made. */
+export const replyEventId = (hook: string, digest: string): string => `evt_${hook}_${digest}`;
 
 /** The reply to an answer and where it goes; null where it goes nowhere. */
 export function replyOf(answer: Answer, replyTo: ReplyTo, respondTo: string | null): ReplyNotice | null {

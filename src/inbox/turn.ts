@@ -7,7 +7,7 @@ import { GriffinError, isPassing, isTaken, type ErrorCode } from "../errors.ts";
 import { registryName } from "../outbox/env.ts";
 import type { Open } from "./deliveries.ts";
 import type { InboxEnv } from "./env.ts";
-import type { NewHook } from "./protocol.ts";
+import type { ClosedReason, NewHook } from "./protocol.ts";
 
 /** How long to wait for a conversation that has another turn in progress, and for whatever else is taken. */
 const busyMs = 1_000;
@@ -174,14 +174,19 @@ async function admitted({ tenant, key, instructions, options }: NewHook, input: 
   return admission.charge === null ? null : { tenant, charge: admission.charge, tokens: mostTokens };
 }
 
-/** Whether the key that made the hook may still ask for work. */
-export async function isKeyGood({ tenant, key }: Pick<NewHook, "tenant" | "key">, env: InboxEnv): Promise<boolean> {
-  if (key === null) return env.ACCESS === "open";
+/** Why the key that made the hook may ask for no more work; null where it may. */
+export async function closedReason(
+  { tenant, key }: Pick<NewHook, "tenant" | "key">,
+  env: InboxEnv,
+): Promise<ClosedReason | null> {
+  if (key === null) return env.ACCESS === "open" ? null : "no_key";
   try {
     const { revokedMs, expiresMs, scopes } = await env.TENANTS.get(env.TENANTS.idFromName(tenant)).key(key);
-    return revokedMs === null && (expiresMs ?? Infinity) > Date.now() && scopes.includes("write");
+    if (revokedMs !== null) return "key_revoked";
+    if ((expiresMs ?? Infinity) <= Date.now()) return "key_expired";
+    return scopes.includes("write") ? null : "key_may_not_write";
   } catch (error) {
-    if (codeOf(error) === "not_found") return false;
+    if (codeOf(error) === "not_found") return "key_deleted";
     throw error;
   }
 }

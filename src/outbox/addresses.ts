@@ -24,19 +24,23 @@ const hostServices = new Set(["168.63.129.16"]);
 /** What is allocated for the internet; RFC 4291. */
 const globalUnicast = ipaddr.IPv6.parseCIDR("2000::/3");
 
-/**
- * Why nothing may be sent to this address; null where it may. In development http is good too, and so are this machine
- * and its network.
- */
+/** Why nothing may be sent to this address; null where it may. In development http is good too, and so is this machine. */
 export function addressFault(text: string, isDevelopment: boolean): string | null {
   if (text.length > mostCharacters) return `an address has at most ${mostCharacters} characters`;
   const url = URL.parse(text);
   if (url === null) return "this is no URL";
   if (url.username !== "" || url.password !== "") return "an address has no user name or password in it";
   if (url.protocol !== "https:" && !(isDevelopment && url.protocol === "http:")) return "only https is allowed";
-  if (isDevelopment) return null;
+  if (isDevelopment && isThisMachine(url.hostname)) return null;
   if (url.port !== "" && Number(url.port) < leastFreePort) return `the port must be 443, or ${leastFreePort} or higher`;
   return isInside(url.hostname) ? "the host is not on the public internet, or not surely" : null;
+}
+
+/** Whether a host, as the URL parser writes it, is this machine by its name or its number. */
+function isThisMachine(hostname: string): boolean {
+  const host = hostname.replace(/\.$/, "").replace(/^\[(.*)\]$/, "$1");
+  if (ipaddr.isValid(host)) return ipaddr.parse(host).range() === "loopback";
+  return host === "localhost" || host.endsWith(".localhost");
 }
 
 /** Whether a host, as the URL parser writes it, may be on this machine or network. */

@@ -52,9 +52,12 @@ const viewColumns = "event, type, status, created_ms, due_ms, attempts";
 
 export class Deliveries {
   readonly #sql: DurableObjectStorage["sql"];
+  /** What is over may be told anew; where it may not, nothing of what it said stays. */
+  readonly #isReplayed: boolean;
 
-  constructor({ sql }: DurableObjectStorage) {
+  constructor({ sql }: DurableObjectStorage, { isReplayed }: { isReplayed: boolean }) {
     this.#sql = sql;
+    this.#isReplayed = isReplayed;
     for (const statement of schema) sql.exec(statement);
   }
 
@@ -93,11 +96,13 @@ export class Deliveries {
   delivered({ event, dueMs, attempt }: Made, nowMs: number): void {
     this.#sql.exec(
       `UPDATE deliveries SET attempts = ?3, delivered_ms = ?4, status = iif(${isEnd}, 'delivered', status),
-         finished_ms = iif(${isEnd}, ?4, finished_ms), due_ms = iif(${isEnd}, NULL, due_ms) WHERE event = ?1`,
+         finished_ms = iif(${isEnd}, ?4, finished_ms), body = iif(${isEnd} AND NOT ?5, '', body),
+         due_ms = iif(${isEnd}, NULL, due_ms) WHERE event = ?1`,
       event,
       dueMs,
       this.#withAttempt(event, attempt),
       nowMs,
+      Number(this.#isReplayed),
     );
   }
 
@@ -105,13 +110,15 @@ export class Deliveries {
   failed({ event, dueMs, attempt }: Made, nextMs: number | null, nowMs: number): void {
     this.#sql.exec(
       `UPDATE deliveries SET attempts = ?3, status = iif(${isThis}, ?4, status), tries = tries + (${isThis}),
-         finished_ms = iif(${isThis}, ?5, finished_ms), due_ms = iif(${isThis}, ?6, due_ms) WHERE event = ?1`,
+         finished_ms = iif(${isThis}, ?5, finished_ms), body = iif(${isThis} AND ?6 IS NULL AND NOT ?7, '', body),
+         due_ms = iif(${isThis}, ?6, due_ms) WHERE event = ?1`,
       event,
       dueMs,
       this.#withAttempt(event, attempt),
       nextMs === null ? "failed" : "pending",
       nextMs === null ? nowMs : null,
       nextMs,
+      Number(this.#isReplayed),
     );
   }
 

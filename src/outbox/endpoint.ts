@@ -20,12 +20,15 @@ const askAgainMs = 5_000;
 const dayMs = 24 * 3_600_000;
 /** An endpoint that took nothing for so long, and an event to its last attempt, is told nothing more. */
 export const mostSilenceMs = 5 * dayMs;
-/** What was finished is in the log for so long; an address that was named for one event has no log to look at. */
+/** What was finished is in the log for so long; of an address that was named for one event, as long as in a hook's log. */
 const logMs = 30 * dayMs;
-const logOfOnceMs = dayMs;
+const logOfOnceMs = 7 * dayMs;
 
+const isEndpoint = ({ to }: Owner): boolean => "endpoint" in to;
 /** How long what was finished is kept of an owner's. */
-const logOf = ({ to }: Owner): number => ("endpoint" in to ? logMs : logOfOnceMs);
+const logOf = (owner: Owner): number => (isEndpoint(owner) ? logMs : logOfOnceMs);
+const logIn = (storage: DurableObjectState["storage"], owner: Owner) =>
+  new Deliveries(storage, { isReplayed: isEndpoint(owner) });
 
 const ownerKey = "owner";
 
@@ -41,7 +44,7 @@ export class WebhookEndpoint extends DurableObject<OutboxEnv> {
   constructor(ctx: DurableObjectState, env: OutboxEnv) {
     super(ctx, env);
     this.#owner = ctx.storage.kv.get<Owner>(ownerKey);
-    if (this.#owner !== undefined) this.#deliveries = new Deliveries(ctx.storage);
+    if (this.#owner !== undefined) this.#deliveries = logIn(ctx.storage, this.#owner);
   }
 
   /** Stores an event that its address is to be told of. The same one again changes nothing. */
@@ -181,6 +184,6 @@ export class WebhookEndpoint extends DurableObject<OutboxEnv> {
   #opened(owner: Owner): Deliveries {
     if (this.#owner === undefined) this.ctx.storage.kv.put(ownerKey, owner);
     this.#owner ??= owner;
-    return (this.#deliveries ??= new Deliveries(this.ctx.storage));
+    return (this.#deliveries ??= logIn(this.ctx.storage, this.#owner));
   }
 }

@@ -22,9 +22,9 @@ export interface Namespace<Stub> {
 export interface OutboxEnv {
   WEBHOOKS: Namespace<Remote<WebhookRegistry>>;
   WEBHOOK_ENDPOINTS: Namespace<Remote<WebhookEndpoint>>;
-  /** "1": webhooks may go to http addresses, to this machine and to its network. Never on a server of others. */
+  /** "1": webhooks may go to http addresses, and to this machine. Never on a server of others. */
   WEBHOOKS_DEVELOPMENT?: string;
-  /** Reaches this machine and its network, where the runtime would not; used in development alone. */
+  /** Reaches this machine, where the runtime would not; used in development alone. */
   NEIGHBOURS?: { fetch(url: string, init: RequestInit): Promise<Response> };
 }
 

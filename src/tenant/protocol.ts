@@ -6,6 +6,7 @@ export type Scope = (typeof scopes)[number];
 
 /** Of a tenant all of its keys share them; a key may have narrower ones. null: no limit. */
 export interface Limits {
+  /** Of requests that run tokens, and as many again of those that run none. */
   requests_per_minute: number | null;
   /** Tokens that run through the model: prompt tokens that were not restored, and those of replies. */
   tokens_per_minute: number | null;

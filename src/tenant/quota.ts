@@ -1,24 +1,23 @@
 // Quota: what may run within a minute and at once. Exact, never more: what a request may take is taken when it is let in,
-// and given back to what it really took when it is over. Windows are the minutes of the clock. It knows numbers only;
-// where they are kept is its owner's business.
+// and given back to what it really took when it is over. Requests that run tokens and those that run none are counted apart,
+// each up to the limit of requests: work in flight refuses nobody who asks how far it is, or wants it cancelled. Windows
+// are the minutes of the clock. It knows numbers only; where they are kept is its owner's business.
 import type { Limits, Rate, Rates } from "./protocol.ts";
 
 const windowMs = 60_000;
-/** Of the requests of a minute one in so many is not for work in the background: its owner can still see to it. */
-const foregroundShare = 8;
 
 /** What a request would take. */
 export interface Take {
   /** null: it runs no tokens, and is not in the making. */
   tokens: number | null;
-  /** true: nobody waits for an answer. It leaves some requests to whoever does. */
-  isBackground?: boolean;
 }
 
 /** One count: of a tenant, or of one of its keys. */
 export class Quota {
   #windowMs = 0;
-  #requests = 0;
+  /** Requests that run tokens, and those that run none. */
+  #runs = 0;
+  #lookups = 0;
   /** In this window: what was settled, and what was taken and is not settled yet. */
   #tokens = 0;
   #running = 0;
@@ -28,16 +27,15 @@ export class Quota {
     const startMs = nowMs - (nowMs % windowMs);
     if (startMs === this.#windowMs) return;
     this.#windowMs = startMs;
-    this.#requests = 0;
+    this.#runs = 0;
+    this.#lookups = 0;
     this.#tokens = 0;
   }
 
   /** Why a request is not let in, or null. */
   refusal(limits: Limits, take: Take, nowMs: number): "requests" | "tokens" | "concurrency" | null {
     this.#turn(nowMs);
-    const requests = limits.requests_per_minute ?? Infinity;
-    const kept = take.isBackground === true && requests < Infinity ? Math.floor(requests / foregroundShare) : 0;
-    if (this.#requests + 1 > requests - kept) return "requests";
+    if (this.#requests(take) + 1 > (limits.requests_per_minute ?? Infinity)) return "requests";
     if (take.tokens === null) return null;
     if (this.#running + 1 > (limits.concurrency ?? Infinity)) return "concurrency";
     return this.#tokens + take.tokens > (limits.tokens_per_minute ?? Infinity) ? "tokens" : null;
@@ -45,8 +43,11 @@ export class Quota {
 
   take({ tokens }: Take, nowMs: number): void {
     this.#turn(nowMs);
-    this.#requests += 1;
-    if (tokens === null) return;
+    if (tokens === null) {
+      this.#lookups += 1;
+      return;
+    }
+    this.#runs += 1;
     this.#tokens += tokens;
     this.#running += 1;
   }
@@ -78,16 +79,19 @@ export class Quota {
     this.#running += 1;
   }
 
-  rates(limits: Limits, nowMs: number): Rates {
+  /** What is left to requests that take as much. */
+  rates(limits: Limits, take: Take, nowMs: number): Rates {
     this.#turn(nowMs);
     const resetMs = this.#windowMs + windowMs - nowMs;
     const rate = (limit: number | null, used: number): Rate | null =>
       limit === null ? null : { limit, remaining: Math.max(limit - used, 0), resetMs: used > 0 ? resetMs : 0 };
     return {
-      requests: rate(limits.requests_per_minute, this.#requests),
+      requests: rate(limits.requests_per_minute, this.#requests(take)),
       tokens: rate(limits.tokens_per_minute, this.#tokens),
     };
   }
+
+  #requests = ({ tokens }: Take): number => (tokens === null ? this.#lookups : this.#runs);
 }
 
 /** How long until a refused request may be let in. */

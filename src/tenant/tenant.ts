@@ -145,10 +145,9 @@ export class Tenant extends DurableObject<ServerSecrets> {
 
     this.#lapse(nowMs);
     const own = this.#quotaOf(key.key);
-    // Who asks without a secret is a batch or a hook of the key.
-    const take = { tokens: mostTokens, isBackground: "key" in asker };
+    const take = { tokens: mostTokens };
     const { limits } = this.#tenant;
-    const rates = () => tighter(this.#whole.rates(limits, nowMs), own.rates(key.limits, nowMs));
+    const rates = () => tighter(this.#whole.rates(limits, take, nowMs), own.rates(key.limits, take, nowMs));
     const most = Math.min(limits.tokens_per_minute ?? Infinity, key.limits.tokens_per_minute ?? Infinity);
     if ((mostTokens ?? 0) > most) return { status: "too_large", mostTokens: most, rates: rates() };
     const what = this.#whole.refusal(limits, take, nowMs) ?? own.refusal(key.limits, take, nowMs);

@@ -29,6 +29,7 @@ describe("lines of a file", () => {
       const expected = whole.split("\n").filter((line) => /[^ \t\r]/.test(line));
       const lines = read(cut(bytes, at));
       expect(lines.map(textOf)).toEqual(expected);
+      expect(lines.map(({ number }) => whole.split("\n")[number - 1])).toEqual(expected);
       for (const line of lines) {
         const there = bytes.subarray(line.offset, line.offset + line.length);
         expect(new TextDecoder().decode(there)).toBe(textOf(line));
@@ -56,7 +57,7 @@ describe("lines of a file", () => {
 describe("a line", () => {
   const of = (value: unknown) => {
     const bytes = utf8.encode(typeof value === "string" ? value : JSON.stringify(value));
-    return requestOf({ number: 1, offset: 0, length: bytes.byteLength, bytes }, "/v1/responses");
+    return requestOf({ offset: 0, number: 1, length: bytes.byteLength, bytes }, "/v1/responses");
   };
   const good = { custom_id: "a", method: "POST", url: "/v1/responses", body: { input: "Hi." } };
 
@@ -83,10 +84,10 @@ describe("a line", () => {
 
   it("that is not UTF-8, or too long, is malformed", () => {
     const bytes = Uint8Array.of(0x22, 0xff, 0x22);
-    expect(requestOf({ number: 1, offset: 0, length: 3, bytes }, "/v1/responses")).toMatchObject({
+    expect(requestOf({ offset: 0, number: 1, length: 3, bytes }, "/v1/responses")).toMatchObject({
       fault: { code: "invalid_json_line" },
     });
-    expect(requestOf({ number: 1, offset: 0, length: 2e6, bytes: null }, "/v1/responses")).toMatchObject({
+    expect(requestOf({ offset: 0, number: 1, length: 2e6, bytes: null }, "/v1/responses")).toMatchObject({
       fault: { code: "line_too_long" },
     });
   });

@@ -71,14 +71,13 @@ describe("the plan of a file", () => {
     ]);
   });
 
-  it("counts blank lines as an editor does, and takes none of them for a request", async () => {
-    const { total, malformed, stretches } = await plan(["", request("a"), " ", "no JSON", "", request("a")].join("\n"));
+  it("tells lines by their numbers in the file, blank ones counted", async () => {
+    const { total, malformed } = await plan(["", request("a"), " ", "not json", "", request("a")].join("\n"));
     expect(total).toBe(3);
-    expect(malformed.map(({ line, fault }) => [line, fault.line, fault.message])).toEqual([
-      [1, 4, "This line is not a JSON object."],
-      [2, 6, "This custom_id is that of line 2."],
+    expect(malformed).toMatchObject([
+      { line: 1, fault: { code: "invalid_json_line", line: 4 } },
+      { line: 2, fault: { message: "This custom_id is that of line 2.", line: 6 } },
     ]);
-    expect(stretches).toMatchObject([{ firstLine: 0, lineCount: 1 }]);
   });
 
   it("is none where the file is empty, or has too many lines", async () => {

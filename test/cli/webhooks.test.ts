@@ -47,9 +47,13 @@ it("an endpoint is made, changed, tested, replayed to, rotated and deleted", asy
   await expect.poll(() => receiver.at("/a").length, { timeout: 5_000 }).toBe(3);
   await expect.poll(async () => (await run("deliveries", id, "--status", "delivered")).stdout).toContain("evt_resp_");
   expect((await run("replay", id, "--from", "2026-01-01T00:00Z")).stdout).toBe("1 events are told anew\n");
-  const before = ["--from", "2025-01-01T00:00Z", "--to", "2026-01-01T00:00Z"];
-  expect((await run("replay", id, ...before)).stdout).toBe("0 events are told anew\n");
-  expect(await run("replay", id)).toMatchObject({ status: 1, stderr: expect.stringContaining("--from") });
+  const from = "2026-01-01T00:00Z";
+  expect((await run("replay", id, "--all", "--to", from)).stdout).toBe("0 events are told anew\n");
+  // Nothing is told anew by mistake.
+  for (const said of [[], ["--to", from], ["--status", "delivered"], [event, "--all"], ["--from", from, "--all"]]) {
+    const stderr = expect.stringContaining("an event, --from a time, or --all");
+    expect(await run("replay", id, ...said)).toMatchObject({ status: 1, stdout: "", stderr });
+  }
   await expect.poll(() => receiver.at("/a").length).toBe(4);
 
   const update = await run("update", id, "--disable", "--to", `${receiver.url}/b`, "--events", "batch.failed");
@@ -68,8 +72,10 @@ it("what is wrong is said in one line", async () => {
   expect(forbidden).toMatchObject({ ...refused, stderr: expect.stringMatching(/^griffin: .*only https.*\n$/) });
   expect(await withKey("", "list")).toMatchObject({
     ...refused,
-    stderr: expect.stringMatching(/no API key.* GRIFFIN_API_KEY is not set.*\n$/),
+    stderr: expect.stringContaining("GRIFFIN_API_KEY is not set"),
   });
+  const wrong = await withKey("gk_nobody", "list");
+  expect(wrong.stderr).toContain("The key that was sent is the one in GRIFFIN_API_KEY.");
   const nobody = await run("test", "whe_nobody");
   expect(nobody).toMatchObject({ ...refused, stderr: expect.stringContaining("There is no webhook endpoint") });
   const { stdout } = await run("create", "http://127.0.0.1:9/", "--json");

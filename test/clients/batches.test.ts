@@ -254,6 +254,15 @@ describe("at a server that asks for keys", () => {
     expect(batch.request_counts).toEqual({ total: 9, completed: 9, failed: 0 });
   });
 
+  it("lines take no request from who asks how far they are, or has them cancelled", async () => {
+    const { client } = await customer({ requests_per_minute: 10 });
+    const batch = await begin(client, "/v1/completions", lines(60));
+    const counts = async () => (await client.batches.retrieve(batch.id)).request_counts!;
+    await expect.poll(async () => (await counts()).completed, { interval: 1_500, timeout: 9_000 }).toBeGreaterThan(9);
+    expect((await client.batches.cancel(batch.id)).status).toBe("cancelling");
+    expect((await counts()).completed).toBeLessThan(60);
+  });
+
   it("a key that is revoked fails what is left, and says so", async () => {
     const { tenant, key, client } = await customer();
     const slow = { prompt: "The fox", max_tokens: 300, logit_bias: { 1: -100, 5: -100 } };

@@ -19,6 +19,8 @@ interface Delivery {
   response: string;
   error: { code: string } | null;
   reply: string;
+  reply_attempts: { status_code: number | null; error: string | null }[];
+  reply_next_attempt_at: number | null;
 }
 interface Said {
   usage: { input_tokens: number; input_tokens_details: { cached_tokens: number } };
@@ -33,7 +35,9 @@ let tenant: string;
 let key: { id: string; secret: string };
 let other: { secret: string };
 beforeAll(async () => {
-  receiver = await startReceiver();
+  receiver = await startReceiver((request, response) => {
+    response.writeHead(request.url === "/never" ? 500 : 204).end();
+  });
   server = await startServer({ environment: { WEBHOOKS_DEVELOPMENT: "1", ADMIN_KEY: "administrators" } });
   admin = administrator(server.url, "administrators");
   tenant = (await admin.createTenant("Ada")).id;
@@ -122,14 +126,24 @@ describe("a generic post", () => {
       const text = output[0]?.content[0]?.text;
       expect(data).toEqual({ hook: hook.id, delivery_id: delivery.id, conversation, response, text });
     }
-    await expect
-      .poll(async () => (await deliveries(hook)).map(({ reply }) => reply))
-      .toEqual(Array(3).fill("delivered"));
-    expect((await deliveries(hook))[0]).toMatchObject({ reply_attempts: [{ status_code: 204, error: null }] });
+    await expect.poll(async () => (await deliveries(hook)).every(({ reply }) => reply === "delivered")).toBe(true);
+    const [{ reply_attempts: attempts, reply_next_attempt_at: next }] = (await deliveries(hook)) as [Delivery];
+    expect([attempts, next]).toEqual([[expect.objectContaining({ status_code: 204, error: null })], null]);
     // Each turn is charged to the key that made the hook.
     await expect.poll(async () => (await admin.usage(tenant)).data).toMatchObject([{ key: "key_1", requests: 3 }]);
     await ask("DELETE", `/hooks/${hook.id}`);
     expect((await post(hook.url, standardPost(hook.secret, said(1, "Hello!")))).status).toBe(401);
+  });
+
+  it("whose reply is not taken shows the attempts, and when the next one is due", async () => {
+    const reply = { type: "callback", url: `${receiver.url}/never` };
+    const hook = await create({ input: "{{ text }}", verification: { type: "standard" }, reply });
+    await post(hook.url, standardPost(hook.secret, { text: "Hello!" }));
+    await ended(hook, 1);
+    await expect.poll(async () => (await deliveries(hook))[0]?.reply_attempts.length).toBeGreaterThan(0);
+    const [one] = (await deliveries(hook)) as [Delivery];
+    expect(one).toMatchObject({ status: "completed", reply: "pending", reply_attempts: [{ status_code: 500 }] });
+    expect(one.reply_next_attempt_at).toBeGreaterThanOrEqual(Math.floor(Date.now() / 1000));
   });
 
   it("is known by either secret while they rotate, and by the new one alone after that", async () => {
@@ -364,12 +378,12 @@ describe("the key that made a hook", () => {
     const authorization = "Bearer administrators";
     const remove = (path: string) =>
       fetch(`${server.url}/v1/admin/tenants/${id}${path}`, { method: "DELETE", headers: { authorization } });
-    const another = await admin.createKey(id, { name: "l" });
-    const listed = () => ask<{ data: unknown[] }>("GET", "/hooks", undefined, another.secret);
-    expect((await listed()).data).toMatchObject([{ status: "enabled", disabled_reason: null }]);
+    const shown = async (secret: string) => ask<{ data: object[] }>("GET", "/hooks", undefined, secret);
+    expect((await shown(made.secret)).data).toMatchObject([{ status: "open", closed_reason: null }]);
+    const second = await admin.createKey(id, { name: "second" });
     await remove(`/keys/${made.id}`);
     expect(await status()).toBe(401);
-    expect((await listed()).data).toMatchObject([{ status: "disabled", disabled_reason: "api_key" }]);
+    expect((await shown(second.secret)).data).toMatchObject([{ status: "closed", closed_reason: "key_revoked" }]);
     await remove("");
     expect(await status()).toBe(401);
   });
@@ -388,6 +402,19 @@ describe("a hook", () => {
     await expect.poll(() => receiver.at("/changed").length, { timeout: 20_000 }).toBe(1);
     const [came] = receiver.at("/changed") as [Received];
     new Webhook(changed.signing_secret).verify(came.body, came.headers);
+    // Slack looks at no signature of ours; a callback after it has a secret that somebody has seen.
+    for (const [type, isShown] of [
+      ["slack", false],
+      ["callback", true],
+      ["callback", false],
+      ["none", false],
+    ] as const) {
+      const to = type === "callback" ? reply : { type };
+      const said = await ask<object>("PATCH", `/hooks/${hook.id}`, { reply: to });
+      expect("signing_secret" in said, type).toBe(isShown);
+      const hint = type === "callback" ? expect.stringMatching(/^whsec_….{4}$/) : null;
+      expect(said).toMatchObject({ signing_secret_hint: hint });
+    }
     const { data } = await ask<{ data: { id: string }[] }>("GET", "/hooks?limit=1");
     expect(data.map(({ id }) => id)).toEqual([hook.id]);
 
@@ -402,7 +429,6 @@ describe("a hook", () => {
       [{ input: "a", verification, reply: { type: "callback", url: "ftp://example.com" } }, "reply.url"],
       [{ input: "a", verification, model: "nobody" }, "model"],
       [{ input: "a", verification, callback: "https://example.com" }, "callback"],
-      [{ input: "a", verification: { type: "standard", hash: "md5" } }, "verification.hash"],
     ];
     for (const [body, param] of wrong) {
       const answer = await call("POST", "/hooks", body);

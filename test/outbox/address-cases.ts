@@ -85,10 +85,20 @@ export function checkAddresses(): void {
     ])("like %j is allowed", (url) => expect(addressFault(url, false)).toBeNull());
 
     it("may be on this machine in development, but never have a password in it", () => {
-      for (const url of ["http://127.0.0.1:9000/", "http://localhost/", "https://10.0.0.1/", "http://[::1]:80/"])
-        expect(addressFault(url, true)).toBeNull();
+      const good = ["http://127.0.0.1:9000/", "http://localhost/", "http://[::1]:80/", "https://127.9.9.9:22/"];
+      const alsoGood = ["http://a.localhost./", "http://hooks.example.com/", "https://hooks.example.com/"];
+      for (const url of [...good, ...alsoGood]) expect(addressFault(url, true), url).toBeNull();
       for (const url of ["ftp://127.0.0.1/", "http://a:b@127.0.0.1/", "file:///etc/passwd", "nothing"])
-        expect(addressFault(url, true)).toBeTypeOf("string");
+        expect(addressFault(url, true), url).toBeTypeOf("string");
+    });
+
+    it("may not be on this machine's network, in development either", () => {
+      const inside = [forbidden.otherRanges, forbidden.hostNames].flatMap((list) => list.trim().split(/\s+/));
+      const here = inside.filter((host) => addressFault(`http://${host}/hook`, true) === null);
+      // Names below localhost are this machine, RFC 6761.
+      expect(here).toEqual(["localhost", "LOCALHOST", "localhost.", "a.localhost", "lｏcalhost"]);
+      expect(addressFault("http://[fd00::1]/", true)).toBeTypeOf("string");
+      expect(addressFault("http://hooks.example.com:22/", true)).toBeTypeOf("string");
     });
   });
 }

@@ -9,7 +9,7 @@ let connections = 0;
 const listener = createServer((socket) => {
   connections++;
   socket.destroy();
-}).listen(0, "127.0.0.1");
+}).listen(0, "::");
 await once(listener, "listening");
 const { port } = listener.address() as AddressInfo;
 

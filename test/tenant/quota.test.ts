@@ -18,25 +18,25 @@ describe("a quota", () => {
     };
     const late = start + minute - 1;
     expect([ask(start), ask(start + 1), ask(late), ask(late)]).toEqual([null, null, null, "requests"]);
-    expect(quota.rates(three, late).requests).toEqual({ limit: 3, remaining: 0, resetMs: 1 });
+    expect(quota.rates(three, { tokens: null }, late).requests).toEqual({ limit: 3, remaining: 0, resetMs: 1 });
     expect(retryAfterMs("requests", late)).toBe(1);
     expect(ask(start + minute)).toBeNull();
-    expect(quota.rates(three, start + minute).requests).toEqual({ limit: 3, remaining: 2, resetMs: minute });
+    const { requests } = quota.rates(three, { tokens: null }, start + minute);
+    expect(requests).toEqual({ limit: 3, remaining: 2, resetMs: minute });
   });
 
-  it("keeps an eighth of the requests of a minute for those who wait for their answers", () => {
+  it("counts what runs tokens and what runs none apart: neither refuses the other", () => {
     const quota = new Quota();
-    const sixteen = limits({ requests_per_minute: 16 });
-    const ask = (isBackground: boolean) => {
-      const take = { tokens: null, isBackground };
-      const why = quota.refusal(sixteen, take, start);
-      if (why === null) quota.take(take, start);
+    const two = limits({ requests_per_minute: 2 });
+    const ask = (tokens: number | null) => {
+      const why = quota.refusal(two, { tokens }, start);
+      if (why === null) quota.take({ tokens }, start);
       return why;
     };
-    expect(Array.from({ length: 15 }, () => ask(true))).toEqual([...Array(14).fill(null), "requests"]);
-    expect([ask(false), ask(true), ask(false), ask(false)]).toEqual([null, "requests", null, "requests"]);
-    const few = limits({ requests_per_minute: 1 });
-    expect(new Quota().refusal(few, { tokens: null, isBackground: true }, start)).toBeNull();
+    expect([ask(1), ask(1), ask(1)]).toEqual([null, null, "requests"]);
+    expect(quota.rates(two, { tokens: null }, start).requests).toMatchObject({ remaining: 2 });
+    expect([ask(null), ask(null), ask(null)]).toEqual([null, null, "requests"]);
+    expect(quota.rates(two, { tokens: 1 }, start).requests).toMatchObject({ remaining: 0 });
   });
 
   it("never has more tokens taken or used in a minute, or more at once, than it may, whatever ends when", () => {
@@ -71,7 +71,9 @@ describe("a quota", () => {
           }
           expect(counted).toBeLessThanOrEqual(100);
           expect(running.length).toBeLessThanOrEqual(3);
-          expect(quota.rates(limited, nowMs).tokens?.remaining).toBe(100 - counted);
+          expect(quota.rates(limited, each.kind === "ask" ? each : { tokens: null }, nowMs).tokens?.remaining).toBe(
+            100 - counted,
+          );
         }
       }),
       { seed: 9 },

@@ -34,6 +34,22 @@ const usage = async () => {
 };
 const mayRun = async (key: number) => (await tenantOf(id).admit({ key, scope: "write", mostTokens: 1 })).status;
 
+describe("a hook", () => {
+  it("is closed, and says why, when its key is good for nothing any more", async () => {
+    const closed = async ({ stub }: { stub: ReturnType<typeof newHook>["stub"] }) => (await stub().view(id)).closed;
+    const [good, revoked, unknown] = [await hookOf({}), await hookOf({}), newHook({ tenant: id, key: 99 })];
+    await tenantOf(id).revokeKey(revoked.key);
+    await unknown.create();
+    const expired = await hookOf({}, {}, { expiresMs: Date.now() - 1 });
+    const reader = await hookOf({}, {}, { scopes: ["read"] });
+    const reasons = await Promise.all([good, revoked, unknown, expired, reader].map(closed));
+    expect(reasons).toEqual([null, "key_revoked", "key_deleted", "key_expired", "key_may_not_write"]);
+    for (const h of [revoked, unknown, expired, reader]) {
+      expect(await h.post({ key: "a", text: "Hello!" }, "m-1")).toEqual({ status: "refused" });
+    }
+  });
+});
+
 describe("a turn of a hook", () => {
   it("is charged though the hook is deleted right after the post", async () => {
     for (let round = 0; round < 5; round++) {

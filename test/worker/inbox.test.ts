@@ -102,7 +102,7 @@ describe("a post", () => {
     await h.create();
     for (const id of ["m-1", "m-2", "m-3"]) await h.post({ key: id, text: "Hello!" }, id);
     await h.ended(3);
-    await expect.poll(async () => (await h.list()).every(({ reply }) => reply === "delivered")).toBe(true);
+    await expect.poll(async () => (await h.list()).every(({ reply }) => reply === "handed_over")).toBe(true);
     const ids = async () => (await h.list()).map(({ id }) => id);
     const age = (days: number, id: string) =>
       h.sql("UPDATE deliveries SET finished_ms = ? WHERE id = ?", Date.now() - days * 24 * 3_600_000, id);
@@ -167,7 +167,7 @@ describe("a process that dies", () => {
     await h.create();
     await h.post({ key: "a", text: "Hello!" }, "m-1");
     await h.ended(1);
-    await expect.poll(async () => (await h.list())[0]?.reply).toBe("delivered");
+    await expect.poll(async () => (await h.list())[0]?.reply).toBe("handed_over");
     const event = { id: "evt_left", type: "hook.replied", createdMs: 1, dataId: h.hook.id, data: { text: "left" } };
     const url = `https://receiver.example${h.path}left/200`;
     const notice = JSON.stringify({ url, event });
@@ -175,7 +175,7 @@ describe("a process that dies", () => {
     await abortAllDurableObjects();
     await h.ring();
     await expect.poll(() => receivedAt(`${h.path}left/`).length).toBe(1);
-    await expect.poll(async () => (await h.list())[0]?.reply).toBe("delivered");
+    await expect.poll(async () => (await h.list())[0]?.reply).toBe("handed_over");
   });
 
   it("again and again with the same delivery makes it one that failed, and is told so", async () => {
@@ -246,7 +246,7 @@ describe("the alarm", () => {
     await h.create();
     await h.post({ key: "a", text: "First." }, "m-1");
     const [first] = (await h.ended(1)) as [DeliveryView];
-    await expect.poll(async () => (await h.list())[0]?.reply).toBe("delivered");
+    await expect.poll(async () => (await h.list())[0]?.reply).toBe("handed_over");
     await h.ring(); // The one that was set while it ran.
     expect(Math.abs((await left()) - weekMs)).toBeLessThan(10_000);
 
@@ -279,7 +279,7 @@ describe("the alarm", () => {
     await h.create();
     await h.post({ key: "a", text: "Hello!" }, "m-1");
     await h.ended(1);
-    await expect.poll(async () => (await h.list())[0]?.reply).toBe("delivered");
+    await expect.poll(async () => (await h.list())[0]?.reply).toBe("handed_over");
     const event = { id: `evt_${h.hook.id}_left`, type: "hook.replied", createdMs: 1, dataId: h.hook.id, data: {} };
     const url = `https://receiver.example${h.path}left/200`;
     const notice = JSON.stringify({ url, event });

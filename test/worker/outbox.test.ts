@@ -413,7 +413,7 @@ describe("secrets", () => {
 });
 
 describe("an address for one event alone", () => {
-  it("is told of it, signed with the tenant's secret, and forgotten a day later", async () => {
+  it("is told of it, signed with the tenant's secret, and forgotten a week later; what was said, at once", async () => {
     const startMs = Date.now();
     vi.setSystemTime(startMs);
     const { secret } = await tenant.registry().rotateSigningSecret(0);
@@ -427,13 +427,39 @@ describe("an address for one event alone", () => {
     const stub = onceOf(env, tenant.name, event.id);
     const log = () => stub.list({ status: null, after: null, limit: 10 });
     await expect.poll(async () => (await log()).deliveries[0]?.status).toBe("delivered");
+    expect(await bodies(stub)).toEqual([""]);
     for (const [atMs, left] of [
-      [startMs + dayMs - 1_000, 1],
-      [startMs + dayMs + 1_000, 0],
+      [startMs + 7 * dayMs - 1_000, 1],
+      [startMs + 7 * dayMs + 1_000, 0],
     ] as const) {
       vi.setSystemTime(atMs);
       await runDurableObjectAlarm(stub as never);
       expect((await log()).deliveries).toHaveLength(left);
     }
   });
+
+  it("that takes nothing is told its event to the end, and what was said goes then", async () => {
+    await tenant.registry().rotateSigningSecret(0);
+    const event = newEvent();
+    const path = `/never-${tenant.tenant}/500`;
+    await handOver({ registry: tenant.name, event, url: `https://receiver.example${path}` }, env);
+    const stub = onceOf(env, tenant.name, event.id);
+    for (let attempts = 1; attempts <= 10; attempts++) {
+      const log = async () => (await stub.list({ status: null, after: null, limit: 10 })).deliveries[0];
+      await expect.poll(async () => (await log())?.attempts.length, { timeout: 5_000 }).toBe(attempts);
+      expect(receivedAt(path).at(-1)?.body).toContain(event.id);
+      vi.setSystemTime((await log())?.nextAttemptMs ?? 0);
+      if (attempts < 10) await runDurableObjectAlarm(stub as never);
+    }
+    expect(await bodies(stub)).toEqual([""]);
+  });
 });
+
+/** What is kept of what events say. */
+const bodies = (stub: ReturnType<typeof onceOf>): Promise<unknown[]> =>
+  runInDurableObject(stub as never, (_, { storage }) =>
+    storage.sql
+      .exec("SELECT body FROM deliveries")
+      .toArray()
+      .map(({ body }) => body),
+  );

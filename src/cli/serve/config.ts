@@ -65,7 +65,7 @@ function workerdConfig(config: WranglerConfig, files: string[]): string {
     // The operator's own services may be on this machine, where workerd lets the worker reach nothing by itself.
     `(name = "MODERATOR", service = "operator")`,
     // Webhooks use it in development alone: else they go where the worker may by itself, the public internet.
-    `(name = "NEIGHBOURS", service = "operator")`,
+    `(name = "NEIGHBOURS", service = "neighbours")`,
     ...settings
       .filter((name) => !(name in vars))
       .map((name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`),
@@ -82,6 +82,8 @@ const config :Workerd.Config = (
     (name = "worker", worker = .worker),
     (name = "assets", worker = .assets),
     (name = "operator", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
+    # "local": addresses of this machine alone, whatever name resolves to them.
+    (name = "neighbours", network = (allow = ["public", "local"], tlsOptions = (trustBrowserCas = true))),
     (name = "files", disk = (path = ${text(path.join(root, assets.directory))})),
     # Where the conversations are: --directory-path storage=FOLDER.
     (name = "storage", disk = (writable = true)),

@@ -44,7 +44,7 @@ export function accessNote(set: Record<string, string>): string {
     set["ACCESS"] === "open" &&
       "Open to every program on this machine: no key is asked for. ADMIN_KEY=… asks for keys.",
     set["WEBHOOKS_DEVELOPMENT"] === "1" &&
-      "WEBHOOKS_DEVELOPMENT is on: webhooks may go to http addresses, to this machine and to its network.",
+      "WEBHOOKS_DEVELOPMENT is on: webhooks may go to http addresses, and to this machine.",
   ];
   return notes.filter((note) => note !== false).join("\n");
 }

@@ -1,7 +1,7 @@
 // The forms of answers, as the OpenAPI document tells them. Answers are made elsewhere, in plain code; that they have
 // these forms is for the tests to show.
 import { z } from "zod";
-import { verifications } from "../../inbox/protocol.ts";
+import { closedReasons, verifications } from "../../inbox/protocol.ts";
 
 const seconds = z.int().describe("Unix time in seconds");
 const count = z.int().min(0);
@@ -342,7 +342,9 @@ const deliveryError = z
   .nullable()
   .describe("Why there is no status");
 const statusCode = z.int().nullable().describe("What was answered; null where nothing was");
-const attempts = z.array(z.object({ at: seconds, duration_ms: count, status_code: statusCode, error: deliveryError }));
+const deliveryAttempts = z.array(
+  z.object({ at: seconds, duration_ms: count, status_code: statusCode, error: deliveryError }),
+);
 export const webhookDelivery = named(
   "WebhookDelivery",
   z.object({
@@ -352,7 +354,7 @@ export const webhookDelivery = named(
     status: z.enum(["pending", "delivered", "failed"]),
     created_at: seconds,
     next_attempt_at: seconds.nullable(),
-    attempts,
+    attempts: deliveryAttempts,
   }),
 );
 export const webhookDeliveries = listOf(webhookDelivery);
@@ -386,6 +388,10 @@ const hookFields = z.object({
   created_at: seconds,
   updated_at: seconds,
   name: z.string(),
+  status: z
+    .enum(["open", "closed"])
+    .describe("A hook is closed where the key that made it is good for nothing any more"),
+  closed_reason: z.enum(closedReasons).nullable(),
   url: z.string().describe("Where the service posts to"),
   model: z.string(),
   instructions: z.string().nullable(),
@@ -402,11 +408,6 @@ const hookFields = z.object({
   reply: z.object({ type: z.enum(["none", "callback", "slack"]), url: z.string().nullable() }),
   signing_secret_hint: z.string().nullable(),
   previous_signing_secret_until: seconds.nullable(),
-  status: z.enum(["enabled", "disabled"]),
-  disabled_reason: z
-    .enum(["api_key"])
-    .nullable()
-    .describe("api_key: the key that made it is good for nothing any more"),
 });
 export const hook = named("Hook", hookFields);
 export const hookWithSecrets = named(
@@ -436,8 +437,11 @@ export const hookDeliveries = listOf(
       error: z.object({ code: z.string(), message: z.string() }).nullable(),
       reply: z
         .enum(["none", "no_address", "pending", "delivered", "failed", "handed_over"])
-        .describe("What came of it; handed_over: that was told more than a day ago, and is forgotten"),
-      reply_attempts: attempts,
+        .describe(
+          "Whether there is one, and whether it was taken; handed_over: it was sent, but the log of it is gone",
+        ),
+      reply_attempts: deliveryAttempts,
+      reply_next_attempt_at: seconds.nullable(),
     }),
   ),
 );

@@ -469,7 +469,7 @@ export const operations: readonly Operation[] = [
     tag: "Batches",
     summary: "Run the requests of a file",
     description:
-      "Within a day, as the limits of the key allow. Each line goes the way of a request with the key that made the batch; a malformed one is one line of the error file. Every `custom_id` has exactly one result.",
+      "Within a day, as the limits of the key allow. Each line goes the way of a request with the key that made the batch; a malformed one is one line of the error file. Every `custom_id` of a batch that is completed or expired has exactly one result; of a cancelled one, those that ran.",
     headers: idempotencyKey,
     body: batchRequest,
     answer: answers.batch,
