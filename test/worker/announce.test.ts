@@ -66,7 +66,7 @@ describe("the end of a response", () => {
   it("is told to an address of its own as well, signed with the tenant's secret", async () => {
     await tenant.registry().rotateSigningSecret(0);
     const path = `/own-${tenant.tenant}/200`;
-    const url = `https://receiver.example${path}`;
+    const url = `https://receiver.example.com${path}`;
     await turn(stubOf(name), say("Hello!", { options: { notify: { ...notify, url } } }));
     await expect.poll(() => told(path)).toEqual([["evt_resp_x_1", "response.completed", "resp_x_1"]]);
   });

@@ -169,7 +169,7 @@ describe("a process that dies", () => {
     await h.ended(1);
     await expect.poll(async () => (await h.list())[0]?.reply).toBe("handed_over");
     const event = { id: "evt_left", type: "hook.replied", createdMs: 1, dataId: h.hook.id, data: { text: "left" } };
-    const url = `https://receiver.example${h.path}left/200`;
+    const url = `https://receiver.example.com${h.path}left/200`;
     const notice = JSON.stringify({ url, event });
     await h.sql("UPDATE deliveries SET reply = 'pending', notice = ?", notice);
     await abortAllDurableObjects();
@@ -281,7 +281,7 @@ describe("the alarm", () => {
     await h.ended(1);
     await expect.poll(async () => (await h.list())[0]?.reply).toBe("handed_over");
     const event = { id: `evt_${h.hook.id}_left`, type: "hook.replied", createdMs: 1, dataId: h.hook.id, data: {} };
-    const url = `https://receiver.example${h.path}left/200`;
+    const url = `https://receiver.example.com${h.path}left/200`;
     const notice = JSON.stringify({ url, event });
     // Nobody takes it: it has no time.
     const unknown = JSON.stringify({ url, event: { ...event, createdMs: "never" } });

@@ -21,7 +21,7 @@ export function newHook(change: Partial<NewHook> = {}) {
     instructions: null,
     conversationKey: "{{ key }}",
     input: "{{ text }}",
-    replyTo: { type: "callback", url: `https://receiver.example/${object}/200` },
+    replyTo: { type: "callback", url: `https://receiver.example.com/${object}/200` },
     verification: "standard",
     secret: newSecret(),
     ...change,

@@ -89,7 +89,7 @@ describe("an event", () => {
 
   it("is refused where its endpoint's address is not allowed any more", async () => {
     const { id, path } = await tenant.endpoint("200");
-    await tenant.registry().update(id, { url: "https://user:password@receiver.example/" });
+    await tenant.registry().update(id, { url: "https://user:password@receiver.example.com/" });
     await tenant.registry().publish(newEvent());
     expect((await tenant.attempted(id, 1)).attempts).toMatchObject([{ status: null, error: "address_refused" }]);
     expect(receivedAt(path)).toEqual([]);
@@ -250,7 +250,7 @@ describe("an endpoint", () => {
     await tenant.registry().rotateSigningSecret(0);
     const event = newEvent();
     const own = `/own-${tenant.tenant}/500`;
-    await handOver({ registry: tenant.name, event, url: `https://receiver.example${own}` }, env);
+    await handOver({ registry: tenant.name, event, url: `https://receiver.example.com${own}` }, env);
     const { nextAttemptMs } = await tenant.attempted(id, 1);
     await expect.poll(() => receivedAt(own).length).toBe(1);
     await tenant.registry().removeAll();
@@ -419,7 +419,7 @@ describe("an address for one event alone", () => {
     const { secret } = await tenant.registry().rotateSigningSecret(0);
     const event = newEvent();
     const path = `/once-${tenant.tenant}/200`;
-    const notice = { registry: tenant.name, event, url: `https://receiver.example${path}` };
+    const notice = { registry: tenant.name, event, url: `https://receiver.example.com${path}` };
     for (let time = 0; time < 2; time++) await handOver(notice, env);
     await expect.poll(() => receivedAt(path).length).toBe(1);
     const [came] = receivedAt(path);
@@ -442,7 +442,7 @@ describe("an address for one event alone", () => {
     await tenant.registry().rotateSigningSecret(0);
     const event = newEvent();
     const path = `/never-${tenant.tenant}/500`;
-    await handOver({ registry: tenant.name, event, url: `https://receiver.example${path}` }, env);
+    await handOver({ registry: tenant.name, event, url: `https://receiver.example.com${path}` }, env);
     const stub = onceOf(env, tenant.name, event.id);
     for (let attempts = 1; attempts <= 10; attempts++) {
       const log = async () => (await stub.list({ status: null, after: null, limit: 10 })).deliveries[0];

@@ -29,7 +29,7 @@ export function newTenant() {
     async endpoint(answer: string, types = [...eventTypes]): Promise<EndpointView & { secret: string; path: string }> {
       const id = `whe_${tenant}-${++count}`;
       const path = `/${id}/${answer}`;
-      const url = `https://receiver.example${path}`;
+      const url = `https://receiver.example.com${path}`;
       const { view, secret } = await registry().create(name, id, { name: "test", url, eventTypes: types });
       return { ...view, secret, path: path.split("?")[0] ?? "" };
     },
