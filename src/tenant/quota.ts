@@ -12,24 +12,50 @@ export interface Take {
   tokens: number | null;
 }
 
+/** What a process that ends leaves of a window. */
+export interface Counts {
+  windowMs: number;
+  runs: number;
+  lookups: number;
+  /** Tokens of work that is over. */
+  used: number;
+}
+
 /** One count: of a tenant, or of one of its keys. */
 export class Quota {
   #windowMs = 0;
   /** Requests that run tokens, and those that run none. */
   #runs = 0;
   #lookups = 0;
-  /** In this window: what was settled, and what was taken and is not settled yet. */
-  #tokens = 0;
+  /** Of work of this window that is over, and of what is not settled yet. */
+  #used = 0;
+  #taken = 0;
   #running = 0;
 
-  /** Forgets the minute before. */
+  /** Forgets the minutes before this time. */
   #turn(nowMs: number): void {
     const startMs = nowMs - (nowMs % windowMs);
-    if (startMs === this.#windowMs) return;
+    if (startMs <= this.#windowMs) return;
     this.#windowMs = startMs;
     this.#runs = 0;
     this.#lookups = 0;
-    this.#tokens = 0;
+    this.#used = 0;
+    this.#taken = 0;
+  }
+
+  /** What is to be remembered of the window, besides the work that is not settled. */
+  counts(nowMs: number): Counts {
+    this.#turn(nowMs);
+    return { windowMs: this.#windowMs, runs: this.#runs, lookups: this.#lookups, used: this.#used };
+  }
+
+  /** Goes on with what was remembered, where that is of this window. */
+  restore({ windowMs: startMs, runs, lookups, used }: Counts, nowMs: number): void {
+    this.#turn(nowMs);
+    if (startMs !== this.#windowMs) return;
+    this.#runs += runs;
+    this.#lookups += lookups;
+    this.#used += used;
   }
 
   /** Why a request is not let in, or null. */
@@ -38,7 +64,7 @@ export class Quota {
     if (this.#requests(take) + 1 > (limits.requests_per_minute ?? Infinity)) return "requests";
     if (take.tokens === null) return null;
     if (this.#running + 1 > (limits.concurrency ?? Infinity)) return "concurrency";
-    return this.#tokens + take.tokens > (limits.tokens_per_minute ?? Infinity) ? "tokens" : null;
+    return this.#tokens() + take.tokens > (limits.tokens_per_minute ?? Infinity) ? "tokens" : null;
   }
 
   take({ tokens }: Take, nowMs: number): void {
@@ -47,35 +73,36 @@ export class Quota {
       this.#lookups += 1;
       return;
     }
-    this.#runs += 1;
-    this.#tokens += tokens;
-    this.#running += 1;
+    if (nowMs >= this.#windowMs) this.#runs += 1;
+    this.resume(tokens, nowMs);
   }
 
   /** Whether work that is let in already may take `tokens` instead of what it took at `takenMs`. */
   mayRetake(limits: Limits, taken: number, takenMs: number, tokens: number, nowMs: number): boolean {
     this.#turn(nowMs);
-    const others = this.#tokens - (takenMs >= this.#windowMs ? taken : 0);
+    const others = this.#tokens() - (takenMs >= this.#windowMs ? taken : 0);
     return others + tokens <= (limits.tokens_per_minute ?? Infinity);
   }
 
   /** It takes them, in this minute. */
   retake(taken: number, takenMs: number, tokens: number, nowMs: number): void {
     this.#turn(nowMs);
-    this.#tokens += tokens - (takenMs >= this.#windowMs ? taken : 0);
+    this.#taken += tokens - (takenMs >= this.#windowMs ? taken : 0);
   }
 
   /** A request that took `taken` tokens at `takenMs` is over, and cost so many. */
   settle(taken: number, cost: number, takenMs: number, nowMs: number): void {
     this.#turn(nowMs);
     this.#running -= 1;
-    if (takenMs >= this.#windowMs) this.#tokens += cost - taken;
+    if (takenMs < this.#windowMs) return;
+    this.#taken -= taken;
+    this.#used += cost;
   }
 
-  /** Work that had lost its place still runs: it has it again, with its tokens, whatever the limits are. */
-  resume(tokens: number, nowMs: number): void {
-    this.#turn(nowMs);
-    this.#tokens += tokens;
+  /** Work that took its tokens at a time has its place, whatever the limits are. */
+  resume(tokens: number, takenMs: number): void {
+    this.#turn(takenMs);
+    if (takenMs >= this.#windowMs) this.#taken += tokens;
     this.#running += 1;
   }
 
@@ -87,10 +114,11 @@ export class Quota {
       limit === null ? null : { limit, remaining: Math.max(limit - used, 0), resetMs: used > 0 ? resetMs : 0 };
     return {
       requests: rate(limits.requests_per_minute, this.#requests(take)),
-      tokens: rate(limits.tokens_per_minute, this.#tokens),
+      tokens: rate(limits.tokens_per_minute, this.#tokens()),
     };
   }
 
+  #tokens = (): number => this.#used + this.#taken;
   #requests = ({ tokens }: Take): number => (tokens === null ? this.#lookups : this.#runs);
 }
 

@@ -5,7 +5,7 @@ import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { GriffinError } from "../errors.ts";
 import { hashOf, keySecretOf, newApiKey, type ServerSecrets } from "./api-key.ts";
-import { Quota, retryAfterMs, tighter } from "./quota.ts";
+import { Quota, retryAfterMs, tighter, type Counts } from "./quota.ts";
 import {
   leaseMs,
   noLimits,
@@ -27,6 +27,16 @@ const lapsedLifeMs = 24 * 3_600_000;
 const lastUsedEveryMs = 60_000;
 const mostKeys = 1_000;
 const tenantKey = "tenant";
+/** What was counted in this minute is written down so long after it was counted: before an idle object is put to sleep. */
+const rememberAfterMs = 2_000;
+const countsKey = "counts";
+
+/** What was counted until a time. */
+interface Remembered {
+  atMs: number;
+  whole: Counts;
+  keys: [key: number, counts: Counts][];
+}
 
 export class Tenant extends DurableObject<ServerSecrets> {
   /** undefined: there is no such tenant. */
@@ -38,6 +48,7 @@ export class Tenant extends DurableObject<ServerSecrets> {
   readonly #charges = new Map<number, StoredCharge & { heardMs: number }>();
   readonly #whole = new Quota();
   readonly #quotas = new Map<number, Quota>();
+  #isToRemember = false;
 
   constructor(ctx: DurableObjectState, env: ServerSecrets) {
     super(ctx, env);
@@ -154,6 +165,7 @@ export class Tenant extends DurableObject<ServerSecrets> {
     if (what !== null) return { status: "limited", what, retryAfterMs: retryAfterMs(what, nowMs), rates: rates() };
 
     for (const quota of [this.#whole, own]) quota.take(take, nowMs);
+    this.#rememberSoon();
     if ((key.lastUsedMs ?? 0) + lastUsedEveryMs <= nowMs) this.#write({ ...key, lastUsedMs: nowMs });
     if (mostTokens === null) return { status: "admitted", key: key.key, charge: null, rates: rates() };
     const charge = this.#opened().insertCharge(key.key, mostTokens, nowMs);
@@ -201,6 +213,7 @@ export class Tenant extends DurableObject<ServerSecrets> {
     for (const quota of [this.#whole, this.#quotaOf(taken.key)]) {
       quota.settle(taken.tokens, tokens, taken.taken_ms, nowMs);
     }
+    this.#rememberSoon();
     this.#charges.delete(charge);
     this.#store.deleteCharge(charge);
     if (cost !== null) this.#store.addUsage(taken.key, nowMs, cost);
@@ -233,12 +246,32 @@ export class Tenant extends DurableObject<ServerSecrets> {
   #open(): void {
     this.#store = new TenantStore(this.ctx.storage);
     for (const key of this.#store.keys()) this.#keep(key);
+    const remembered = this.ctx.storage.kv.get<Remembered>(countsKey);
+    if (remembered !== undefined) {
+      this.#whole.restore(remembered.whole, remembered.atMs);
+      for (const [key, counts] of remembered.keys) this.#quotaOf(key).restore(counts, remembered.atMs);
+    }
     for (const charge of this.#store.charges()) {
       this.#charges.set(charge.charge, { ...charge, heardMs: Date.now() });
       for (const quota of [this.#whole, this.#quotaOf(charge.key)]) {
-        quota.take({ tokens: charge.tokens }, charge.taken_ms);
+        // Of what was let in before, the request is counted.
+        if (charge.taken_ms <= (remembered?.atMs ?? 0)) quota.resume(charge.tokens, charge.taken_ms);
+        else quota.take({ tokens: charge.tokens }, charge.taken_ms);
       }
     }
+  }
+
+  /** Writes down what was counted, a row for all that comes meanwhile. */
+  #rememberSoon(): void {
+    if (this.#isToRemember) return;
+    this.#isToRemember = true;
+    setTimeout(() => {
+      this.#isToRemember = false;
+      if (this.#store === undefined) return;
+      const atMs = Date.now();
+      const keys = [...this.#quotas].map(([key, quota]): [number, Counts] => [key, quota.counts(atMs)]);
+      this.ctx.storage.kv.put(countsKey, { atMs, whole: this.#whole.counts(atMs), keys } satisfies Remembered);
+    }, rememberAfterMs);
   }
 
   #newSecret(): string {

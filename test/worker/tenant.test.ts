@@ -110,6 +110,30 @@ describe("a tenant", () => {
     expect(await tenant.usage(today, today)).toEqual([{ day: today, key: 1, ...used }]);
   });
 
+  it("still knows what a minute had when it was put to sleep, and no more of it than there was", async () => {
+    while (Date.now() % 60_000 > 40_000) await new Promise((resolve) => void setTimeout(resolve, 500));
+    await tenant.update({ limits: { requests_per_minute: 4, tokens_per_minute: 1_000 } });
+    const { secret } = await tenant.createKey(key);
+    const first = await admitted(secret, 600);
+    await tenant.settle(first, { promptTokens: 50, cachedTokens: 0, completionTokens: 50 });
+    await admitted(secret, 100);
+    expect(await statusOf(ask(secret))).toBe("admitted");
+    await new Promise((resolve) => void setTimeout(resolve, 3_000));
+    const after = await admitted(secret, 100);
+    await evictDurableObject(tenant as never);
+    tenant = tenantOf(id);
+    // Two before, one after, which is not written down but runs.
+    expect(await ask(secret, 100)).toMatchObject({
+      status: "admitted",
+      rates: { requests: { remaining: 0 }, tokens: { remaining: 600 } },
+    });
+    expect(await ask(secret, 1)).toMatchObject({ status: "limited", what: "requests" });
+    for (let i = 0; i < 3; i++) expect(await statusOf(ask(secret))).toBe("admitted");
+    expect(await ask(secret)).toMatchObject({ status: "limited", what: "requests" });
+    await tenant.settle(after, { promptTokens: 0, cachedTokens: 0, completionTokens: 1 });
+    expect(await ask(secret, 1)).toMatchObject({ rates: { tokens: { remaining: 699 } } });
+  }, 90_000);
+
   it("still knows what runs when its process died", async () => {
     const { secret } = await tenant.createKey({ ...key, limits: { ...noLimits, concurrency: 1 } });
     const charge = await admitted(secret, 10);
