@@ -20,6 +20,7 @@ export const errorCodes = [
   "model_too_large", // the model does not fit in the memory allowed
   "moderation_failed", // the operator's moderation service did not answer
   "not_found", // a named file or tensor does not exist
+  "origin_failed", // the origin did not answer, broke off, has no room, or answered what cannot be
   "overloaded", // there is not enough memory at the moment: others use it
   "rate_limited", // a key or its tenant has used what it may within this minute, or at once
   "refused", // the operator's moderation does not allow what was said
@@ -34,6 +35,7 @@ const passing: ReadonlySet<ErrorCode> = new Set([
   "internal",
   "io_failed",
   "moderation_failed",
+  "origin_failed",
   "overloaded",
   "rate_limited",
 ]);

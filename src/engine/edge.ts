@@ -6,9 +6,9 @@ import type { Manifest } from "../checkpoint/manifest.ts";
 import { GriffinError } from "../errors.ts";
 import type { ChatTokens } from "../model/chat-template.ts";
 import type { Config } from "../model/config.ts";
-import { checkState, emptyState, maxPosition, type State } from "../model/state.ts";
-import { checkPrompt, checkTokens } from "../model/tokens.ts";
+import { emptyState, type State } from "../model/state.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import { checkReading, checkTurn, defaultMaxTokens, type TurnModel } from "./check-turn.ts";
 import type { Rows } from "./demand.ts";
 import type { Engine, GeneratedToken, Turn, TurnResult } from "./engine.ts";
 import { Instance, type InstanceOptions } from "./instance.ts";
@@ -18,8 +18,6 @@ import { createSlots, type Lease, type Slots } from "./slots.ts";
 
 const brokenMessage = "A kernel failed: this engine cannot be used any more.";
 
-/** A reply is never endless, whoever asked for it. */
-const defaultMaxTokens = 1024;
 /** Multiplications between two pauses of a turn that is alone: 15 ms of one core in int8, 60 in f32. A pause costs 1.5 ms. */
 const workPerPause = 200_000_000;
 
@@ -76,11 +74,13 @@ export class EdgeEngine implements Engine {
     return this.#slots.isBusy();
   }
 
+  get #model(): TurnModel {
+    return { config: this.config, stateLayout: this.instance.stateLayout };
+  }
+
   async *generate(turn: Turn, signal?: AbortSignal): AsyncGenerator<GeneratedToken, TurnResult, undefined> {
     const { maxTokens = defaultMaxTokens, state = emptyState(this.instance.stateLayout), replied = [] } = turn;
-    this.#check(turn.tokens, maxTokens, state);
-    checkTokens("history", turn.history ?? [], this.config.vocabSize);
-    checkTokens("replied", replied, this.config.vocabSize);
+    checkTurn({ ...turn, maxTokens, state }, this.#model);
     const reply = createReply({ ...turn, maxTokens }, this.config, this.manifest.stop_token_ids, this.tokenizer);
     const tokens = [...turn.tokens, ...replied];
     for (const token of replied) yield reply.accept(token);
@@ -140,7 +140,7 @@ export class EdgeEngine implements Engine {
     options: { state?: State; chunkTokens?: number; signal?: AbortSignal } = {},
   ): AsyncGenerator<Float32Array, State, undefined> {
     const { signal, state = emptyState(this.instance.stateLayout), chunkTokens = this.instance.logitsTokens } = options;
-    this.#check(tokens, 0, state);
+    checkReading(tokens, 0, state, this.#model);
     if (!Number.isSafeInteger(chunkTokens) || chunkTokens < 1)
       throw invalid(`chunkTokens must be 1 or more, got ${chunkTokens}.`);
     const copied = [...tokens]; // the caller's array may change while others run
@@ -190,16 +190,6 @@ export class EdgeEngine implements Engine {
   #checkHeld(lease: Lease): void {
     lease.renew();
     if (this.#isBroken) throw new GriffinError("internal", brokenMessage);
-  }
-
-  #check(tokens: readonly number[], maxTokens: number, state: State): void {
-    checkPrompt(tokens, this.config.vocabSize);
-    if (!Number.isSafeInteger(maxTokens) || maxTokens < 0)
-      throw invalid(`maxTokens must be 0 or more, got ${maxTokens}.`);
-    checkState(this.instance.stateLayout, state);
-    const end = state.position + tokens.length + maxTokens;
-    if (end > maxPosition)
-      throw invalid(`The conversation would reach position ${end}; the last one is ${maxPosition}.`);
   }
 }
 

@@ -3,6 +3,7 @@
 import { GriffinError } from "../errors.ts";
 import type { Config } from "../model/config.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
+import { checkReply } from "./check-turn.ts";
 import type { GeneratedToken, Turn, TurnResult } from "./engine.ts";
 import { compileFormat, Constraint } from "./constraints/constraint.ts";
 import { reportToken } from "./log-probabilities.ts";
@@ -21,9 +22,6 @@ export interface Reply {
   end(): Pick<TurnResult, "text" | "finishReason" | "stoppedBy" | "completionTokens">;
 }
 
-/** The most likely tokens a caller may ask for at every place. */
-const mostTopLogProbabilities = 100;
-
 /** A reply to `turn`, before its first token. Throws `invalid_argument` where the turn asks for what cannot be. */
 export function createReply(
   turn: Turn & { maxTokens: number },
@@ -32,11 +30,7 @@ export function createReply(
   tokenizer: Tokenizer | null,
 ): Reply {
   const { maxTokens, stop = [], stopTokens = modelStopTokens, topLogProbabilities: top } = turn;
-  if (stop.includes("")) throw invalid("A stop string must not be empty.");
-  if (stop.length > 0 && tokenizer === null) throw invalid("Stop strings need a tokenizer; this checkpoint has none.");
-  if (top !== undefined && !(Number.isInteger(top) && top >= 0 && top <= mostTopLogProbabilities)) {
-    throw invalid(`topLogProbabilities must be an integer from 0 to ${mostTopLogProbabilities}, got ${top}.`);
-  }
+  checkReply(turn, tokenizer);
   const constraint = constraintOf(turn, config, stopTokens, tokenizer);
   const restrict = constraint && ((logits: Float32Array) => constraint.apply(logits));
   const sampler = new Sampler(parseSampling(turn.sampling ?? {}, config.vocabSize), config.vocabSize, config.window);
@@ -82,8 +76,8 @@ function constraintOf(
   tokenizer: Tokenizer | null,
 ): Constraint | undefined {
   if (format === undefined) return undefined;
-  if (tokenizer === null) throw invalid("A format needs a tokenizer; this checkpoint has none.");
+  if (tokenizer === null) {
+    throw new GriffinError("invalid_argument", "A format needs a tokenizer; this checkpoint has none.");
+  }
   return new Constraint(compileFormat(format), tokenizer, stopTokens, vocabSize);
 }
-
-const invalid = (message: string) => new GriffinError("invalid_argument", message);

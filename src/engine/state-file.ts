@@ -3,15 +3,10 @@
 // the position; a SHA-256 over both finds damage. What is read is a stranger's file: every part of it is checked.
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { portableHash } from "../checkpoint/hash.ts";
-import {
-  encodeHeader,
-  headerLength,
-  headerLengthBytes,
-  parseHeader,
-  type SafetensorsHeader,
-} from "../checkpoint/safetensors.ts";
+import { encodeHeader, headerLengthBytes, type SafetensorsHeader } from "../checkpoint/safetensors.ts";
 import { GriffinError } from "../errors.ts";
 import { entryValues, isRing, maxPosition, type State, type StateEntry, type StateLayout } from "../model/state.ts";
+import { readSmallHeader, stateTensors, tensorsFault, type TensorSpec } from "./state-tensors.ts";
 
 /** A state and where it came from. */
 export interface CarriedState {
@@ -37,7 +32,6 @@ const formatVersion = "1";
 const tokensName = "tokens";
 /** Names, shapes and metadata of the largest models stay far below. */
 const headerLimitBytes = 2 ** 17;
-const dtypes = { f32: "F32", bf16: "BF16" } as const;
 
 /** The most bytes that a file of this model's states has. */
 export const stateFileLimitBytes = ({ layout, window }: Pick<StateModel, "layout" | "window">): number =>
@@ -82,7 +76,8 @@ export function decodeStateFile(file: Uint8Array, model: StateModel): CarriedSta
   if (digest(names, data) !== sha256) throw bad("It is damaged: its bytes are not the ones that its sha256 is of.");
 
   const count = header.tensors.get(tokensName)?.shape[0] ?? 0;
-  checkTensors(header, model.layout, count, data.byteLength);
+  const fault = tensorsFault(header, tensorsOf(model.layout, count), data.byteLength);
+  if (fault !== undefined) throw bad(fault);
   const position = Number(names["position"]);
   if (!/^\d{1,10}$/.test(names["position"] ?? "") || position < 1 || position > maxPosition) {
     throw bad(`Its position is not one from 1 to ${maxPosition}.`);
@@ -106,35 +101,17 @@ export function decodeStateFile(file: Uint8Array, model: StateModel): CarriedSta
 /** A model without penalties' past still needs the last token: what is read next depends on it. */
 const mostTokens = ({ window }: Pick<StateModel, "window">): number => Math.max(window, 1);
 
-function tensorsOf({ entries }: StateLayout, tokens: number) {
-  const arrays = entries.map(({ name, dtype, shape }) => ({ name, dtype: dtypes[dtype], shape }));
-  return [...arrays, { name: tokensName, dtype: "I32" as const, shape: [tokens] }];
-}
+const tensorsOf = (layout: StateLayout, tokens: number): TensorSpec[] => [
+  ...stateTensors(layout),
+  { name: tokensName, dtype: "I32", shape: [tokens] },
+];
 
 function readHeader(file: Uint8Array): SafetensorsHeader {
   try {
-    const bytes = headerLength(file, file.byteLength, "the state");
-    if (bytes > headerLimitBytes) throw bad(`Its header has ${bytes} bytes, more than ${headerLimitBytes}.`);
-    return parseHeader(file.subarray(headerLengthBytes, headerLengthBytes + bytes), file.byteLength, "the state");
+    return readSmallHeader(file, headerLimitBytes, "the state");
   } catch (cause) {
-    if (cause instanceof GriffinError && cause.code === "invalid_state") throw cause;
     throw bad("It is no safetensors file, or cut off.", cause);
   }
-}
-
-/** Refuses other tensors than the layout's, or at other places. */
-function checkTensors({ tensors }: SafetensorsHeader, layout: StateLayout, tokens: number, dataBytes: number): void {
-  const expected = encodeHeader(tensorsOf(layout, tokens)).header.tensors;
-  for (const [name, { dtype, shape, beginBytes, endBytes }] of expected) {
-    const found = tensors.get(name);
-    if (found === undefined) throw bad(`It has no tensor ${name}.`);
-    const isSame = found.dtype === dtype && found.shape.join() === shape.join();
-    if (!isSame) throw bad(`${name} is not ${dtype} [${shape.join(", ")}], as this model has it.`);
-    const isInPlace = found.beginBytes === beginBytes && found.endBytes === endBytes;
-    if (!isInPlace) throw bad(`${name} is not at bytes ${beginBytes} to ${endBytes} of the data.`);
-  }
-  if (tensors.size !== expected.size) throw bad(`It has ${tensors.size} tensors, this model's has ${expected.size}.`);
-  if (dataBytes !== layout.totalBytes + 4 * tokens) throw bad("Bytes follow its last tensor.");
 }
 
 /** Refuses values that no pass computes: such as are not finite, and rows of a ring that nothing was written to. */

@@ -23,6 +23,7 @@ export const statusOf = {
   model_too_large: 503,
   moderation_failed: 503,
   not_found: 404,
+  origin_failed: 503,
   overloaded: 503,
   rate_limited: 429,
   refused: 400,

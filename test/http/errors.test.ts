@@ -50,6 +50,7 @@ describe("an error on the wire", () => {
       "internal",
       "io_failed",
       "moderation_failed",
+      "origin_failed",
       "overloaded",
       "rate_limited",
     ]);

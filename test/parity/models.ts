@@ -6,6 +6,7 @@ import path from "node:path";
 import { convert } from "../../src/checkpoint/convert.ts";
 import { folderSource } from "../../src/cli/files.ts";
 import { EdgeEngine, type EdgeOptions } from "../../src/engine/edge.ts";
+import type { Engine } from "../../src/engine/engine.ts";
 import type { Config } from "../../src/model/config.ts";
 import type { Format } from "../../src/model/weights.ts";
 import { entryValues, type KvDtype, type State } from "../../src/model/state.ts";
@@ -131,7 +132,7 @@ export const bitsOf = (values: Float32Array | Uint8Array) =>
   Buffer.from(values.buffer, values.byteOffset, values.byteLength);
 
 /** Runs a turn to its end: its tokens, text and result. */
-export async function reply(engine: EdgeEngine, ...turn: Parameters<EdgeEngine["generate"]>) {
+export async function reply(engine: Engine, ...turn: Parameters<Engine["generate"]>) {
   const events = engine.generate(...turn);
   const generated = [];
   let next = await events.next();

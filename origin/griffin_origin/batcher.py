@@ -1,0 +1,339 @@
+"""Continuous batching: a thread that owns the device. Over and over it gives free slots to waiting turns, reads at most one
+chunk's worth of prompts, and decodes all rows that reply by one dispatch. So a long prompt delays a reply's next tokens by
+one chunk at most, and a turn may come and go while others run; a row never sees its neighbours.
+
+`submit`, `cancel` and `drop` may be called from any thread.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections import OrderedDict, deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from .errors import GriffinError
+from .metrics import Metrics
+from .model import Model
+from .options import Warm
+from .protocol import Served, error_frame, internal, result_frame, tokens_frame
+from .settings import Settings
+from .slots import BROKEN, Decoded, Slots
+from .turn import Turn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A slot whose turn is over and whose state may be gone on with."""
+
+    slot: int
+    position: int
+    fingerprint: str
+    at: float
+
+
+class Batcher:
+    def __init__(self, model: Model, served: Served, settings: Settings, metrics: Metrics) -> None:
+        self._model = model
+        self._served = served
+        self._settings = settings
+        self._metrics = metrics
+        self._slots = Slots(model, settings.slots, settings.chunk_tokens, settings.dispatch_tokens)
+        self._slots.warm_up()
+        self._changed = threading.Condition()
+        # All below is guarded by _changed; turns themselves belong to the thread once they have a slot.
+        self._waiting: deque[Turn] = deque()
+        self._running: list[Turn] = []
+        self._free = list(range(settings.slots))
+        self._kept: OrderedDict[str, Kept] = OrderedDict()  # least recently used first
+        self._by_id: dict[str, Turn] = {}
+        self._is_closing = False
+        self._writers = ThreadPoolExecutor(2, "results")
+        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_healthy(self) -> bool:
+        return self._thread.is_alive() and not self._is_closing
+
+    def submit(self, turn: Turn) -> None:
+        """Takes a turn. Fails with `state_needed`, or with `busy` where too many wait."""
+        with self._changed:
+            if self._is_closing:
+                raise GriffinError("busy", "This origin is stopping.")
+            # Before a warm state is taken: a turn that is refused must not cost it.
+            if turn.request.warm is None and self._is_full():
+                raise GriffinError("busy", f"All slots are taken and {len(self._waiting)} turns wait.")
+            if turn.request.warm is not None:
+                turn.slot = self._take(turn.request.warm)
+            if turn.request.id is not None:
+                if (repeated := self._by_id.get(turn.request.id)) is not None:
+                    self._drop(repeated)
+                self._by_id[turn.request.id] = turn
+            self._waiting.append(turn)
+            self._changed.notify()
+
+    def cancel(self, turn_id: str) -> bool:
+        """Ends a turn after the dispatch that runs; False where none has this id."""
+        with self._changed:
+            turn = self._by_id.get(turn_id)
+            if turn is not None:
+                turn.is_cancelled = True
+                self._changed.notify()
+            return turn is not None
+
+    def drop(self, turn: Turn) -> None:
+        """The client is gone: the slot is free after the dispatch that runs. Nothing happens where the turn has ended."""
+        with self._changed:
+            self._drop(turn)
+
+    def observe(self) -> None:
+        """Brings the metrics of what is the case now up to date."""
+        with self._changed:
+            numbers = {"warm": len(self._kept), "nothing": len(self._free)}
+            numbers["turn"] = self._settings.slots - sum(numbers.values())
+            for holds, number in numbers.items():
+                self._metrics.slots.labels(holds).set(number)
+            self._metrics.waiting.set(len(self._waiting))
+
+    def close(self) -> None:
+        """Ends everything; turns in the making fail with `busy`."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        self._thread.join()
+        self._writers.shutdown()
+
+    # -- with _changed held
+
+    def _is_full(self) -> bool:
+        without_slot = sum(turn.slot is None for turn in self._waiting)
+        return without_slot >= self._settings.queue + len(self._free) + len(self._kept)
+
+    def _drop(self, turn: Turn) -> None:
+        turn.is_dropped = True
+        turn.deliver(b"", True)
+        self._changed.notify()
+
+    def _take(self, warm: Warm) -> int:
+        kept = self._kept.get(warm.key)
+        is_same = kept is not None and (kept.position, kept.fingerprint) == (warm.position, warm.fingerprint)
+        self._metrics.warm.labels("yes" if is_same else "no").inc()
+        if kept is None or not is_same:
+            raise GriffinError("state_needed", "The warm state is not here. Send the request with the state.")
+        del self._kept[warm.key]
+        return kept.slot
+
+    def _forget(self, turn: Turn) -> None:
+        if turn.request.id is not None and self._by_id.get(turn.request.id) is turn:
+            del self._by_id[turn.request.id]
+
+    def _expire(self) -> None:
+        oldest = time.monotonic() - self._settings.warm_seconds
+        while self._kept and next(iter(self._kept.values())).at < oldest:
+            self._free.append(self._kept.popitem(last=False)[1].slot)
+
+    def _admit(self) -> list[Turn]:
+        """Gives slots to those who wait, in their order; those that wait for nothing more leave the queue."""
+        now = time.monotonic()
+        self._expire()
+        admitted = []
+        still = deque()
+        for turn in self._waiting:
+            if turn.is_dropped or now - turn.began_at > self._settings.wait_seconds:
+                self._leave(turn, GriffinError("busy", "No slot came in time."))
+                continue
+            if turn.slot is None and self._free:
+                turn.slot = self._free.pop()
+            elif turn.slot is None and self._kept:
+                turn.slot = self._kept.popitem(last=False)[1].slot
+            (admitted if turn.slot is not None else still).append(turn)
+        self._waiting = still
+        self._running += admitted
+        return admitted
+
+    def _leave(self, turn: Turn, error: GriffinError) -> None:
+        """Ends a turn that has no result."""
+        self._forget(turn)
+        if turn.slot is not None:
+            self._free.append(turn.slot)
+        self._metrics.turns.labels("dropped" if turn.is_dropped else error.code).inc()
+        if not turn.is_dropped:
+            turn.deliver(error_frame(error), True)
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        finally:  # whatever ended it: nobody waits for a thread that is gone
+            with self._changed:
+                self._is_closing = True
+                for turn in [*self._running, *self._waiting]:
+                    self._leave(turn, GriffinError("busy", "This origin is stopping."))
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._is_closing or self._running or self._waiting):
+                    self._changed.wait(timeout=1)
+                    self._expire()
+                if self._is_closing:
+                    return
+                admitted = self._admit()
+                overdue = self._running_out()
+            try:
+                self._step(admitted, overdue)
+            except Exception:
+                log.exception("a dispatch failed; all running turns end and the slots begin anew")
+                self._begin_anew()
+
+    def _running_out(self) -> list[Turn]:
+        now = time.monotonic()
+        late = [turn for turn in self._running if turn.is_dropped or now - turn.began_at > self._settings.turn_seconds]
+        self._running = [turn for turn in self._running if turn not in late]
+        for turn in late:
+            self._leave(turn, GriffinError("timeout", f"The turn took longer than {self._settings.turn_seconds:g} s."))
+        return late
+
+    def _step(self, admitted: list[Turn], overdue: list[Turn]) -> None:
+        for turn in admitted:
+            if turn not in overdue:
+                self._begin(turn)
+        self._read()
+        replying = [turn for turn in self._running if not turn.is_reading and not turn.has_ended]
+        if replying:
+            self._decode(replying)
+        for turn in [turn for turn in self._running if turn.has_ended]:
+            self._finish(turn)
+
+    def _begin(self, turn: Turn) -> None:
+        request = turn.request
+        if request.warm is None:
+            self._slots.place(
+                turn.slot, None if request.state is None else self._model.row_of(request.state, request.position)
+            )
+        past = np.concatenate([request.history, request.tokens])[-self._model.window :]
+        self._slots.prepare(turn.slot, request.sampling, request.stop_tokens, past, request.replied)
+
+    def _read(self) -> None:
+        """Chunks of those that read, in turns, until together they are as long as the longest chunk.
+
+        Where a prompt is cut does not depend on who else reads: the same turn computes the same bits.
+        """
+        budget = self._slots.chunk_tokens
+        for turn in [turn for turn in self._running if turn.is_reading]:
+            if budget <= 0:
+                break
+            chunk = turn.prompt[turn.read : turn.read + self._slots.chunk_tokens]
+            self._slots.read(turn.slot, chunk)
+            turn.read += len(chunk)
+            budget -= len(chunk)
+            self._metrics.read.inc(len(chunk))
+            if turn.is_reading:  # behind the others
+                with self._changed:
+                    self._running.remove(turn)
+                    self._running.append(turn)
+
+    def _decode(self, turns: list[Turn]) -> None:
+        positions, budgets = np.zeros((2, self._settings.slots), np.int32)
+        for turn in turns:
+            positions[turn.slot] = turn.position
+            budgets[turn.slot] = turn.budget(self._settings.dispatch_tokens)
+        began_at = time.monotonic()
+        reported = any(turn.request.top_log_probabilities is not None for turn in turns)
+        decoded = self._slots.decode(positions, budgets, reported)
+        tokens = np.asarray(decoded.tokens)
+        now = time.monotonic()
+        self._metrics.dispatch.observe(now - began_at)
+        reports = Reports(decoded)
+        for turn in turns:
+            row = tokens[:, turn.slot]
+            chosen = [int(token) for token in row if token >= 0]
+            if chosen:
+                if not turn.generated:
+                    self._metrics.first_token.observe(now - turn.began_at)
+                turn.accept(chosen)
+                self._metrics.generated.inc(len(chosen))
+                top = turn.request.top_log_probabilities
+                turn.deliver(
+                    tokens_frame(chosen, None if top is None else reports.of(turn.slot, len(chosen), top)), False
+                )
+            if (row == BROKEN).any():
+                self._fail(turn)
+
+    def _fail(self, turn: Turn) -> None:
+        log.error("a row has logits that are not finite; its turn fails")
+        with self._changed:
+            self._running.remove(turn)
+            self._leave(turn, internal())
+
+    def _finish(self, turn: Turn) -> None:
+        """Keeps or frees the slot; the result is written elsewhere, while this thread goes on."""
+        request = turn.request
+        row = self._slots.row(turn.slot) if request.wants_state else None
+        logits = self._slots.logits(turn.slot) if request.wants_logits and turn.read == len(turn.prompt) else None
+        facts = turn.facts()
+        with self._changed:
+            self._running.remove(turn)
+            self._forget(turn)
+            if request.keep is None or turn.is_dropped or turn.position == 0:
+                self._free.append(turn.slot)
+            else:
+                facts["fingerprint"] = secrets.token_hex(16)
+                if (older := self._kept.pop(request.keep, None)) is not None:
+                    self._free.append(older.slot)
+                self._kept[request.keep] = Kept(turn.slot, turn.position, facts["fingerprint"], time.monotonic())
+        self._metrics.turns.labels(turn.finish_reason).inc()
+        self._metrics.turn.observe(time.monotonic() - turn.began_at)
+        self._writers.submit(self._write, turn, facts, row, logits)
+
+    def _write(self, turn: Turn, facts: dict[str, str], row: object, logits: jax.Array | None) -> None:
+        try:
+            arrays = {} if row is None else self._model.arrays_of(row)
+            if logits is not None:
+                arrays["logits"] = np.asarray(logits)
+            turn.deliver(result_frame(self._served, facts, arrays), True)
+        except Exception:
+            log.exception("a result could not be written")
+            turn.deliver(error_frame(internal()), True)
+
+    def _begin_anew(self) -> None:
+        """After a failed dispatch nothing is known of the donated buffers, so no state in them is gone on with."""
+        with self._changed:
+            for turn in self._running:
+                turn.slot = None
+                self._leave(turn, internal())
+            waiting, self._waiting = self._waiting, deque()
+            for turn in waiting:
+                if turn.slot is None:
+                    self._waiting.append(turn)
+                else:
+                    turn.slot = None
+                    self._leave(turn, internal())
+            self._running = []
+            self._kept.clear()
+            self._free = list(range(self._settings.slots))
+        self._slots.reset()
+
+
+class Reports:
+    """Log-probabilities of one dispatch, fetched from the device once somebody asks."""
+
+    def __init__(self, decoded: Decoded) -> None:
+        self._decoded = decoded
+        self._fetched: tuple[np.ndarray, ...] | None = None
+
+    def of(self, slot: int, count: int, top: int) -> list[tuple[float, list]]:
+        if self._fetched is None:
+            decoded = self._decoded
+            parts = (decoded.log_probabilities, decoded.top_tokens, decoded.top_log_probabilities)
+            self._fetched = tuple(map(np.asarray, parts))
+        own, ids, likeliest = (part[:count, slot].tolist() for part in self._fetched)
+        return [(own[i], list(map(list, zip(ids[i][:top], likeliest[i][:top])))) for i in range(count)]

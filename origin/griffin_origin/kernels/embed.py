@@ -1,0 +1,17 @@
+"""Rows of the embedding table."""
+
+import jax
+import jax.numpy as jnp
+
+from .blocks import dequantize
+
+
+def embed(tokens: jax.Array, table: jax.Array, *, scale: float) -> jax.Array:
+    """y = table[tokens] * scale. tokens i32 [B, T], table f32 or bf16 [V, D]."""
+    return table[tokens].astype(jnp.float32) * scale
+
+
+def embed_q(tokens: jax.Array, table: jax.Array, block_scale: jax.Array, *, scale: float) -> jax.Array:
+    """y = dequantized table[tokens] * scale. tokens i32 [B, T], table int8 [V, D] or int4 as u8 [V, D / 2],
+    block_scale f32 [V, G]."""
+    return dequantize(table[tokens], block_scale[tokens]) * scale

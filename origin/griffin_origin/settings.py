@@ -1,0 +1,50 @@
+"""What an operator sets, all of it in the environment as GRIFFIN_…: the same for a plain process and a replica of Ray Serve."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field is one variable: `slots` is GRIFFIN_SLOTS."""
+
+    checkpoint: str = "models/pocket"  # folder with model.json, graph.onnx, weights.safetensors, tokenizer.json
+    origin_key: str = ""  # clients' bearer key; empty: everybody is served
+    name: str = ""  # of the model in /v1/models and metrics; the folder's name unless told
+    exact: bool = True  # the edge's numbers; False: faster, and says so
+    slots: int = 32  # rows of a batch, and states on the device
+    queue: int = 128  # turns that may wait for a slot
+    chunk_tokens: int = 256  # the most tokens that are read between two dispatches of decoding
+    dispatch_tokens: int = 8  # the most tokens that a row generates before the host looks
+    warm_seconds: float = 600
+    wait_seconds: float = 30  # for a slot
+    turn_seconds: float = 3600
+    body_seconds: float = 60  # for a request's body to come, and for a client to take what it is given
+    heartbeat_seconds: float = 10
+    prompt_tokens: int = 2**20
+    max_tokens: int = 2**16
+
+    @staticmethod
+    def of(environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Fails with ValueError, naming the variable, where a value is not of its kind."""
+        given = {}
+        for field in fields(Settings):
+            variable = f"GRIFFIN_{field.name.upper()}"
+            if variable in environment:
+                given[field.name] = _read(variable, environment[variable], field.type)
+        return Settings(**given)
+
+
+def _read(variable: str, text: str, kind: type) -> object:
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise ValueError(f"{variable} must be true or false, got {text!r}.")
+        return text == "true"
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ValueError(f"{variable} must be a number, got {text!r}.") from None
+    if kind is not str and value <= 0:
+        raise ValueError(f"{variable} must be above 0, got {text!r}.")
+    return value

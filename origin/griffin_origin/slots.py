@@ -1,0 +1,194 @@
+"""Slots: the rows of the batch on the device, and the three programs that change them: read a chunk into one row, decode
+all rows that reply, put a row in place of another. All are compiled once and own their buffers (donated), so no state
+is ever copied as a whole. Who has which slot is batcher.py's business.
+
+Axes: B slots, T tokens of a chunk, V vocabulary, K steps of a dispatch, S stop tokens, N likeliest tokens.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from .device_sampling import SamplingRows, log_probabilities, sample
+from .model import Model, States
+from .options import MOST_STOPS, MOST_TOP
+from .sampling import SamplingOptions
+
+NO_TOKEN = -1
+BROKEN = -2  # the logits of this row are no numbers
+SMALLEST_CHUNK = 16
+
+
+class Rows(NamedTuple):
+    """What the device holds of every slot."""
+
+    states: States
+    logits: Array  # f32 [B, V] after the last token that was read
+    sampling: SamplingRows
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a dispatch generated, on the device until somebody looks."""
+
+    tokens: Array  # i32 [K, B]; NO_TOKEN where the row was frozen, BROKEN in the last step of a row without numbers
+    log_probabilities: Array  # f32 [K, B]
+    top_tokens: Array  # i32 [K, B, N]
+    top_log_probabilities: Array  # f32 [K, B, N]
+
+
+def chunk_lengths(most: int) -> list[int]:
+    """Lengths that reading is compiled for: powers of two, so that padding at most doubles a chunk's work."""
+    lengths = [min(SMALLEST_CHUNK, most)]
+    while lengths[-1] < most:
+        lengths.append(min(2 * lengths[-1], most))
+    return lengths
+
+
+class Slots:
+    def __init__(self, model: Model, count: int, chunk_tokens: int, dispatch_tokens: int) -> None:
+        self.model = model
+        self.count = count
+        self.dispatch_tokens = dispatch_tokens
+        self._lengths = chunk_lengths(chunk_tokens)
+        # The model is an operand: closed over, its weights would be constants of every program.
+        self._read = partial(jax.jit(_read, donate_argnums=1), model)
+        self._decode = partial(jax.jit(_decode, static_argnums=1, donate_argnums=2), model, dispatch_tokens)
+        self._place = partial(jax.jit(_place, donate_argnums=1), model)
+        self._place_sampling = jax.jit(_place_sampling, donate_argnums=0)
+        self._row = partial(jax.jit(Model.row), model)
+        self._empty = model.empty(1)
+        self.reset()
+
+    def reset(self) -> None:
+        """All slots empty, in new buffers."""
+        model, vocabulary = self.model, self.model.vocabulary
+        self._rows = Rows(
+            model.empty(self.count),
+            jnp.zeros((self.count, vocabulary), jnp.float32),
+            SamplingRows.empty(self.count, vocabulary, model.window),
+        )
+        self._stop_tokens = np.full((self.count, MOST_STOPS), NO_TOKEN, np.int32)
+
+    @property
+    def chunk_tokens(self) -> int:
+        return self._lengths[-1]
+
+    def warm_up(self) -> None:
+        """Compiles every program, so that no turn waits for it."""
+        self.place(0, None)
+        self.prepare(0, SamplingOptions(0), (), np.zeros(0, np.int32), np.zeros(0, np.int32))
+        for length in self._lengths:
+            self.read(0, np.zeros(length, np.int32))
+        idle = np.zeros(self.count, np.int32)
+        jax.block_until_ready(self.decode(idle, idle, False).tokens)
+        jax.block_until_ready(self.row(0))
+
+    def place(self, slot: int, row: States | None) -> None:
+        """Puts a state into a slot: a row as `row` gives it, or an empty one."""
+        self._rows = self._place(self._rows, slot, self._empty if row is None else row)
+
+    def row(self, slot: int) -> States:
+        """A copy of a slot's state, which stays as it is whatever happens to the slot."""
+        return self._row(self._rows.states, slot)
+
+    def logits(self, slot: int) -> Array:
+        return self._rows.logits[slot]
+
+    def read(self, slot: int, tokens: np.ndarray) -> None:
+        """Reads up to `chunk_tokens` tokens into one slot."""
+        length = next(length for length in self._lengths if length >= len(tokens))
+        padded = np.zeros((1, length), np.int32)
+        padded[0, : len(tokens)] = tokens
+        self._rows = self._read(self._rows, slot, padded, np.array([len(tokens)], np.int32))
+
+    def prepare(
+        self, slot: int, options: SamplingOptions, stop_tokens: tuple[int, ...], past: np.ndarray, replied: np.ndarray
+    ) -> None:
+        """Before the first decoding of a turn: how its tokens are drawn. `past` is all before the reply, for penalties."""
+        row = SamplingRows.one(options, past, replied, self.model.vocabulary, self.model.window)
+        self._rows = self._rows._replace(sampling=self._place_sampling(self._rows.sampling, slot, row))
+        self._stop_tokens[slot] = NO_TOKEN
+        self._stop_tokens[slot, : len(stop_tokens)] = stop_tokens
+
+    def decode(self, positions: np.ndarray, budgets: np.ndarray, reports: bool) -> Decoded:
+        """Up to `budgets[b]` (at most `dispatch_tokens`) tokens for every slot; 0 leaves its state bit for bit as it is.
+
+        A row is frozen behind a stop token. Every token that comes out has been read into the state. Log-probabilities
+        are computed where `reports` says so.
+        """
+        self._rows, decoded = self._decode(self._rows, positions, budgets, self._stop_tokens, reports)
+        return Decoded(*decoded)
+
+
+def _put(everything: Array, one: Array, slot: Array) -> Array:
+    return lax.dynamic_update_slice_in_dim(everything, one.astype(everything.dtype), slot, 0)
+
+
+def _place(model: Model, rows: Rows, slot: Array, row: States) -> Rows:
+    return rows._replace(states=model.insert(rows.states, slot, row))
+
+
+def _place_sampling(everything: SamplingRows, slot: Array, one: SamplingRows) -> SamplingRows:
+    return jax.tree.map(lambda all_rows, row: _put(all_rows, row, slot), everything, one)
+
+
+def _read(model: Model, rows: Rows, slot: Array, tokens: Array, lengths: Array) -> Rows:
+    row, logits = model.forward(model.row(rows.states, slot), tokens, lengths)
+    return rows._replace(states=model.insert(rows.states, slot, row), logits=_put(rows.logits, logits, slot))
+
+
+class _Step(NamedTuple):
+    step: Array
+    rows: Rows
+    positions: Array
+    left: Array  # i32 [B]: tokens each row may still generate
+    out: tuple[Array, Array, Array, Array]
+
+
+def _report(logits: Array, tokens: Array, top: int) -> tuple[Array, Array, Array]:
+    """Under the model itself: log p of `tokens` [B], and ids [B, N] and log p of the likeliest, lowest id first of equal."""
+    every = log_probabilities(logits)
+    ids = lax.top_k(logits, top)[1]
+    own = jnp.take_along_axis(every, tokens[:, None], -1)[:, 0]
+    return own, ids, jnp.take_along_axis(every, ids, -1)
+
+
+def _decode(
+    model: Model, steps: int, rows: Rows, positions: Array, budgets: Array, stop_tokens: Array, wants_reports: Array
+) -> tuple[Rows, tuple[Array, Array, Array, Array]]:
+    count, vocabulary = rows.logits.shape
+    top = min(MOST_TOP, vocabulary)
+    out = (
+        jnp.full((steps, count), NO_TOKEN, jnp.int32),
+        jnp.zeros((steps, count), jnp.float32),
+        jnp.zeros((steps, count, top), jnp.int32),
+        jnp.zeros((steps, count, top), jnp.float32),
+    )
+
+    def one_step(at: _Step) -> _Step:
+        logits = at.rows.logits
+        active = (at.left > 0) & jnp.isfinite(logits.max(-1))
+        drawn = sample(logits, at.rows.sampling, at.positions)
+        tokens = jnp.where(active, drawn, jnp.where(at.left > 0, BROKEN, NO_TOKEN))
+        fed = jnp.where(active, drawn, 0)
+        nothing = tuple(jnp.zeros_like(part[0]) for part in out[1:])
+        reports = lax.cond(wants_reports, lambda: _report(logits, fed, top), lambda: nothing)
+        states, read = model.forward(at.rows.states, fed[:, None], active.astype(jnp.int32))
+        after = Rows(states, jnp.where(active[:, None], read, logits), at.rows.sampling.accept(fed, active))
+        stopped = (fed[:, None] == stop_tokens).any(-1)
+        left = jnp.where(active & ~stopped, at.left - 1, 0)
+        written = tuple(
+            lax.dynamic_update_slice_in_dim(all_steps, one[None], at.step, 0)
+            for all_steps, one in zip(at.out, (tokens, *reports))
+        )
+        return _Step(at.step + 1, after, at.positions + active, left, written)
+
+    begin = _Step(jnp.int32(0), rows, positions, jnp.minimum(budgets, steps), out)
+    end = lax.while_loop(lambda at: (at.step < steps) & (at.left > 0).any(), one_step, begin)
+    return end.rows, end.out

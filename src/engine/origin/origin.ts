@@ -1,0 +1,207 @@
+// The origin engine: runs turns of a checkpoint at an origin, which has the same graph, weights and state, on another
+// machine (origin/PROTOCOL.md). Text is spelt here; numbers, sampling and stopping are the origin's. An interrupted turn
+// leaves nothing behind there: whoever has the tokens it gave may run it again, here or anywhere.
+import { openCheckpoint, type Checkpoint, type OpenFile } from "../../checkpoint/load.ts";
+import type { CreateHash } from "../../checkpoint/hash.ts";
+import { graphFile, type Manifest } from "../../checkpoint/manifest.ts";
+import { GriffinError } from "../../errors.ts";
+import type { ChatTokens } from "../../model/chat-template.ts";
+import type { Config } from "../../model/config.ts";
+import { weightsFile } from "../../model/graph.ts";
+import { emptyState, stateLayout, type State } from "../../model/state.ts";
+import { Tokenizer } from "../../model/tokenizer.ts";
+import { checkReading, checkReply, checkTurn, defaultMaxTokens } from "../check-turn.ts";
+import type { Engine, GeneratedToken, Turn, TurnResult } from "../engine.ts";
+import { parseSampling } from "../sampling.ts";
+import { createSpelling } from "../spelling.ts";
+import { CircuitBreaker } from "./circuit-breaker.ts";
+import { Connection, type Fetch, type OriginAddress, type OriginTimes } from "./connection.ts";
+import { frameKinds, originFailed, type OriginModel } from "./protocol.ts";
+import { decodeResult, resultLimitBytes, type OriginResult } from "./result-body.ts";
+import { decodeTokens, type TokenNews } from "./tokens-frame.ts";
+import { encodeTurn, generateOptions, type GenerateOptions, type TurnInput } from "./turn-body.ts";
+
+const defaultTimes: OriginTimes = { answerMs: 60_000, silenceMs: 30_000, cancelMs: 10_000 };
+
+export interface OriginOptions {
+  /** Where the origin is; may have a path of its own. */
+  url: string;
+  /** Its bearer key, where it has one. */
+  key?: string;
+  /** How it is reached; the runtime's own fetch unless told. */
+  fetch?: Fetch;
+  /** One for each origin: engines of several checkpoints share it. */
+  breaker?: CircuitBreaker;
+  times?: Partial<OriginTimes>;
+  /** A host's faster SHA-256. */
+  createHash?: CreateHash;
+}
+
+/** What an origin read. */
+export type Prefilled = Pick<OriginResult, "state" | "promptTokens" | "computedTokens"> & {
+  /** [V], of the last token; null when it was cancelled before. */
+  logits: Float32Array<ArrayBuffer> | null;
+};
+
+/** Runs turns of one checkpoint at an origin. */
+export class OriginEngine implements Engine {
+  readonly config: Config;
+  readonly manifest: Manifest;
+  /** null where the checkpoint has no chat tokens. */
+  readonly chat: ChatTokens | null;
+  /** null where the checkpoint has no tokenizer: then turns have tokens but no text. */
+  readonly tokenizer: Tokenizer | null;
+  readonly #model: OriginModel;
+  readonly #address: OriginAddress;
+
+  constructor({ config, manifest, chat, tokenizer }: Checkpoint, options: OriginOptions) {
+    this.config = config;
+    this.manifest = manifest;
+    this.chat = chat;
+    this.tokenizer = tokenizer === null ? null : new Tokenizer(tokenizer);
+    this.#model = {
+      checkpoint: manifest.files[weightsFile].sha256,
+      graph: manifest.files[graphFile].sha256,
+      layout: stateLayout(config, manifest.kv),
+      vocabSize: config.vocabSize,
+    };
+    this.#address = {
+      url: options.url,
+      key: options.key,
+      fetch: options.fetch ?? ((url, init) => fetch(url, init)),
+      breaker: options.breaker ?? new CircuitBreaker(),
+      times: { ...defaultTimes, ...options.times },
+    };
+  }
+
+  /** Opens a checkpoint folder, but not its weights, which only the origin needs. */
+  static async open(open: OpenFile, options: OriginOptions): Promise<OriginEngine> {
+    return new OriginEngine(await openCheckpoint(open, options.createHash), options);
+  }
+
+  /** How long the origin is left alone because it failed; 0 while it may be asked. */
+  get awayMs(): number {
+    return this.#address.breaker.waitMs;
+  }
+
+  /**
+   * As `Engine` says. After an abort, tokens may still come: they are in the state.
+   * @throws GriffinError also `unsupported` for a turn with a format; `origin_failed` when the origin is away, full or
+   *   lost in mid-turn; `hash_mismatch` when it has another model; `body_too_large` above its limits
+   */
+  async *generate(turn: Turn, signal?: AbortSignal): AsyncGenerator<GeneratedToken, TurnResult, undefined> {
+    const { maxTokens = defaultMaxTokens, state = this.#empty(), stopTokens = this.manifest.stop_token_ids } = turn;
+    if (turn.format !== undefined) {
+      throw new GriffinError("unsupported", "An origin holds no reply to a format: such a turn runs at the edge.");
+    }
+    checkTurn({ ...turn, maxTokens, state }, { config: this.config, stateLayout: this.#model.layout });
+    checkReply(turn, this.tokenizer);
+    const sampling = parseSampling(turn.sampling ?? {}, this.config.vocabSize);
+    const options = { ...turn, maxTokens, sampling };
+    const input = { ...turn, tokens: [...turn.tokens], state };
+
+    const spelling = createSpelling(this.tokenizer, turn.stop ?? [], stopTokens);
+    const replied: number[] = [];
+    let stoppedBy: number | string | undefined;
+    const accept = ({ token, ...report }: TokenNews): GeneratedToken => {
+      const spelt = spelling.push(token);
+      replied.push(token);
+      stoppedBy = spelt.stoppedBy;
+      return { token, text: spelt.text, ...report };
+    };
+    for (const token of turn.replied ?? []) yield accept({ token });
+
+    let result = yield* this.#generated(input, options, accept, signal);
+    if (result === null) {
+      // The origin went on past its cancel, and was left: what the caller was given is read again, and no more.
+      if (replied.length === 0) throw cancelled();
+      const given = { ...input, replied };
+      result = yield* this.#generated(given, { ...options, maxTokens: replied.length }, accept);
+      if (result?.finishReason === "length") result = { ...result, finishReason: "cancelled" };
+    }
+    if (result?.completionTokens !== replied.length || result.stoppedBy !== stoppedBy) {
+      const said = `${result?.completionTokens} tokens, stopped by ${result?.stoppedBy}`;
+      throw originFailed(`The origin says of its reply: ${said}; it has ${replied.length}, stopped by ${stoppedBy}.`);
+    }
+    const { logits: _, ...rest } = result;
+    return { ...rest, text: spelling.end() };
+  }
+
+  /**
+   * Reads tokens after `state`, at most as many as the origin's limit. Aborting `signal` ends it after the step that runs:
+   * the state's position says how much was read.
+   * @throws GriffinError as `generate`
+   */
+  async prefill(tokens: readonly number[], state: State = this.#empty(), signal?: AbortSignal): Promise<Prefilled> {
+    checkReading(tokens, 0, state, { config: this.config, stateLayout: this.#model.layout });
+    const turn = this.#turn("/v1/prefill", { tokens, state }, (id) => ({ id }), signal);
+    const { value: result } = await turn.next();
+    if (result === null) throw cancelled();
+    if (!("state" in result)) throw originFailed("The origin sent tokens where none were asked for.");
+    const { logits = null, promptTokens, computedTokens } = result;
+    if (logits === null && promptTokens === tokens.length) throw originFailed("The origin's result has no logits.");
+    return { state: result.state, logits, promptTokens, computedTokens };
+  }
+
+  async *#generated(
+    input: TurnInput,
+    options: GenerateOptions,
+    accept: (news: TokenNews) => GeneratedToken,
+    signal?: AbortSignal,
+  ): AsyncGenerator<GeneratedToken, OriginResult | null, undefined> {
+    const turn = this.#turn("/v1/generate", input, (id) => generateOptions(id, options), signal);
+    try {
+      for (;;) {
+        const { done, value } = await turn.next();
+        if (done) return value;
+        yield accept(value);
+      }
+    } finally {
+      await turn.return(null); // where the caller went away
+    }
+  }
+
+  /** The tokens of a turn, and its result; null where it was lost because the origin did not hear of its cancel. */
+  async *#turn(
+    path: string,
+    input: TurnInput,
+    optionsOf: (id: string) => object,
+    signal?: AbortSignal,
+  ): AsyncGenerator<TokenNews, OriginResult | null, undefined> {
+    if (signal?.aborted) throw cancelled();
+    const connection = new Connection(this.#address);
+    const cancel = () => void connection.cancel();
+    signal?.addEventListener("abort", cancel, { once: true });
+    try {
+      const body = encodeTurn(input, optionsOf(connection.id), this.#model);
+      for await (const { kind, payload } of connection.frames(path, body, resultLimitBytes(this.#model))) {
+        if (kind === frameKinds.tokens) yield* decodeTokens(payload, this.#model.vocabSize);
+        else return checkedResult(decodeResult(payload, this.#model), input);
+      }
+      throw new GriffinError("internal", "A connection to the origin ended without a result.");
+    } catch (error) {
+      if (connection.isLost) return null;
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", cancel);
+      connection.close();
+    }
+  }
+
+  #empty(): State {
+    return emptyState(this.#model.layout);
+  }
+}
+
+/** A result that says of the turn what can be. */
+function checkedResult(result: OriginResult, { tokens, state }: TurnInput): OriginResult {
+  const { promptTokens, completionTokens, finishReason, state: after } = result;
+  const isRead = promptTokens === tokens.length || (promptTokens < tokens.length && finishReason === "cancelled");
+  const hasRead = after.position - state.position;
+  if (isRead && hasRead === promptTokens + completionTokens) return result;
+  throw originFailed(
+    `The origin says that it read ${promptTokens} of ${tokens.length} tokens and generated ${completionTokens}, but its state has ${hasRead} more.`,
+  );
+}
+
+const cancelled = () => new GriffinError("cancelled", "The turn was cancelled before it began.");

@@ -1,0 +1,76 @@
+// The body of a POST: a safetensors file with the state as it is, the tokens, and the options as JSON in its metadata.
+import { encodeHeader } from "../../checkpoint/safetensors.ts";
+import type { State } from "../../model/state.ts";
+import type { SamplingOptions } from "../sampling.ts";
+import { stateTensors, type TensorSpec } from "../state-tensors.ts";
+import { formatVersion, turnFormat, type OriginModel } from "./protocol.ts";
+
+/** What a turn reads. */
+export interface TurnInput {
+  tokens: readonly number[];
+  history?: readonly number[];
+  replied?: readonly number[];
+  /** One that has read nothing need not be sent. */
+  state: State;
+}
+
+/** `options` of a reply, as the wire has them. */
+export interface GenerateOptions {
+  maxTokens: number;
+  stop?: readonly string[];
+  stopTokens?: readonly number[];
+  sampling: SamplingOptions;
+  topLogProbabilities?: number;
+}
+
+/** The body that asks for a turn; `options` are a JSON object of PROTOCOL.md. */
+export function encodeTurn(input: TurnInput, options: object, model: OriginModel): Uint8Array<ArrayBuffer> {
+  const { tokens, history = [], replied = [], state } = input;
+  const hasState = state.position > 0;
+  const arrays = Object.entries({ tokens, history, replied }).filter(([, ids]) => ids.length > 0);
+  const tensors: TensorSpec[] = [
+    ...(hasState ? stateTensors(model.layout) : []),
+    ...arrays.map(([name, ids]): TensorSpec => ({ name, dtype: "I32", shape: [ids.length] })),
+  ];
+  const { bytes: header, fileBytes } = encodeHeader(tensors, {
+    format: turnFormat,
+    format_version: formatVersion,
+    checkpoint: model.checkpoint,
+    graph: model.graph,
+    options: JSON.stringify(options),
+    ...(hasState && { position: String(state.position) }),
+  });
+  const body = new Uint8Array(fileBytes);
+  let atBytes = 0;
+  const put = (part: Uint8Array) => {
+    body.set(part, atBytes);
+    atBytes += part.byteLength;
+  };
+  put(header);
+  if (hasState) put(state.data);
+  for (const [, ids] of arrays) put(new Uint8Array(Int32Array.from(ids).buffer));
+  return body;
+}
+
+/** The options of `generate`. Everything that has a default is sent all the same: both sides then mean the same. */
+export function generateOptions(id: string, options: GenerateOptions): object {
+  const { sampling } = options;
+  return {
+    id,
+    max_tokens: options.maxTokens,
+    stop: options.stop ?? [],
+    ...(options.stopTokens && { stop_tokens: options.stopTokens }),
+    ...(options.topLogProbabilities !== undefined && { top_log_probabilities: options.topLogProbabilities }),
+    sampling: {
+      seed: String(sampling.seed),
+      temperature: sampling.temperature,
+      top_k: sampling.topK,
+      top_p: sampling.topP,
+      min_p: sampling.minP,
+      frequency_penalty: sampling.frequencyPenalty,
+      presence_penalty: sampling.presencePenalty,
+      repetition_penalty: sampling.repetitionPenalty,
+      logit_bias: Object.fromEntries(sampling.logitBias),
+    },
+  };
+}

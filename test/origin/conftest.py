@@ -1,0 +1,85 @@
+"""Servers for tests: the real application on a real socket, in this process, with pocket on the CPU."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "origin"), str(Path(__file__).parent)]
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache/jax"))
+
+import pytest
+import uvicorn
+from client import Client
+from griffin_origin.app import create_app
+from griffin_origin.origin import Origin
+from griffin_origin.settings import Settings
+
+SETTINGS = Settings(checkpoint=str(ROOT / "models/pocket"), slots=8, queue=200, chunk_tokens=64)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def serving(**changes):
+    """An origin and its URL; `changes` are settings."""
+    origin = Origin(replace(SETTINGS, **changes))
+    port = free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(origin), port=port, log_level="warning", timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started)
+    try:
+        yield origin, f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def wait_until(holds, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it did not come true in time"
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="session")
+def served():
+    with serving() as both:
+        yield both
+
+
+@pytest.fixture(scope="session")
+def client(served) -> Client:
+    return Client(served[1])
+
+
+@pytest.fixture(scope="session")
+def origin(served) -> Origin:
+    return served[0]
+
+
+@pytest.fixture(scope="session")
+def edge_folder(tmp_path_factory) -> Path:
+    """Checkpoints of test models and what the edge computes with them: edge.ts says which."""
+    folder = tmp_path_factory.mktemp("edge")
+    run_edge("write", folder)
+    return folder
+
+
+def run_edge(*arguments) -> None:
+    """Runs edge.ts on the project's own Node."""
+    subprocess.run([ROOT / "node_modules/.bin/node", ROOT / "test/origin/edge.ts", *arguments], check=True)

@@ -1,0 +1,75 @@
+// The edge's half of the comparison, run by pytest (conftest.py):
+//   edge.ts write FOLDER                    every model below as a checkpoint folder with what the edge computes: logits
+//                                           after every token, and the file of the state after half of them
+//   edge.ts read CHECKPOINT STATE OUT       goes on from a state's file with the model's other tokens; writes the logits
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import type { EdgeEngine } from "../../src/engine/edge.ts";
+import { decodeStateFile, encodeStateFile, type StateModel } from "../../src/engine/state-file.ts";
+import type { KvDtype } from "../../src/model/state.ts";
+import type { Format } from "../../src/model/weights.ts";
+import type { Folder } from "../checkpoint/folders.ts";
+import { checkpointFolder, engineOf, score } from "../parity/models.ts";
+import { goldenNames, readGolden, type GoldenName } from "../reference/golden.ts";
+import { randomModel, type RandomModelName } from "../reference/random-model.ts";
+
+const models: [GoldenName | RandomModelName, Format, KvDtype?][] = [
+  ["tiny", "f32"],
+  ["wide", "bf16"],
+  ["oneblock", "f32"],
+  ["pocket", "f32"],
+  ["pocket", "int8"],
+  ["pocket", "int4"],
+  ["four_kv_heads_untied", "int4", "bf16"],
+  ["silu_uncapped_unscaled", "f32"],
+];
+
+const isGolden = (name: string): name is GoldenName => name === "pocket" || goldenNames.some((known) => known === name);
+const tokensOf = (name: GoldenName | RandomModelName) =>
+  Array.from((isGolden(name) ? readGolden(name) : randomModel(name)).tokens);
+
+const bytesOf = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+
+async function stateModel(folder: Folder, engine: EdgeEngine): Promise<StateModel> {
+  const { files } = JSON.parse(new TextDecoder().decode(folder.get("model.json")));
+  return {
+    checkpoint: files["weights.safetensors"].sha256,
+    graph: files["graph.onnx"].sha256,
+    layout: engine.instance.stateLayout,
+    window: engine.config.window,
+    vocabSize: engine.config.vocabSize,
+  };
+}
+
+async function write(target: string): Promise<void> {
+  for (const [name, format, kv = "f32"] of models) {
+    const folder = await checkpointFolder(name, format, kv);
+    const engine = await engineOf(folder);
+    const tokens = tokensOf(name);
+    const half = tokens.slice(0, Math.floor(tokens.length / 2));
+    const { logits } = await score(engine, tokens);
+    const { state } = await score(engine, half);
+    const carried = { state, tokens: half.slice(-engine.config.window) };
+    const to = path.join(target, `${name}-${format}`);
+    mkdirSync(to, { recursive: true });
+    for (const [file, bytes] of folder) writeFileSync(path.join(to, file), bytes);
+    writeFileSync(path.join(to, "tokens.json"), JSON.stringify(tokens));
+    writeFileSync(path.join(to, "logits.f32"), bytesOf(logits));
+    writeFileSync(path.join(to, "half.state"), encodeStateFile(carried, await stateModel(folder, engine)));
+  }
+}
+
+async function read(checkpoint: string, file: string, out: string): Promise<void> {
+  const folder: Folder = new Map(
+    readdirSync(checkpoint).map((name) => [name, Uint8Array.from(readFileSync(path.join(checkpoint, name)))]),
+  );
+  const engine = await engineOf(folder);
+  const { state } = decodeStateFile(Uint8Array.from(readFileSync(file)), await stateModel(folder, engine));
+  const tokens: number[] = JSON.parse(readFileSync(path.join(checkpoint, "tokens.json"), "utf8"));
+  const { logits } = await score(engine, tokens.slice(state.position), 64, state);
+  writeFileSync(out, bytesOf(logits));
+}
+
+const [command, ...paths] = process.argv.slice(2);
+if (command === "write") await write(paths[0]!);
+else await read(paths[0]!, paths[1]!, paths[2]!);

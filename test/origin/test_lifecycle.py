@@ -1,0 +1,256 @@
+"""What becomes of slots: cancelled turns, clients that go, warm states, full queues, failures."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+import pytest
+from client import Answer, Client, body, frames, gather, take
+from conftest import serving, wait_until
+
+PROMPT = [2, 4, 300, 17]
+LONG = 60_000
+
+
+@contextmanager
+def streaming(client: Client, options: dict, tokens=PROMPT, **more):
+    """A turn that runs, at its first token: its frames so far, and the rest to come."""
+    sent = body(client.model, tokens, options, **more)
+    with client.http.stream("POST", "/v1/generate", content=sent) as response:
+        assert response.status_code == 200
+        rest = frames(response.iter_raw())
+        answer = Answer()
+        take(answer, *next(rest))
+        yield answer, rest
+
+
+def read_on(answer: Answer, rest) -> Answer:
+    for kind, payload in rest:
+        take(answer, kind, payload)
+    return answer
+
+
+def holds(origin, what: str) -> float:
+    origin.batcher.observe()
+    return origin.metrics.registry.get_sample_value("griffin_origin_slots", {"holds": what})
+
+
+def idle(origin) -> bool:
+    batcher = origin.batcher
+    return (
+        not batcher._running
+        and not batcher._waiting
+        and len(batcher._free) + len(batcher._kept) == origin.settings.slots
+    )
+
+
+def test_a_cancelled_turn_ends_with_what_it_has_and_the_state(client, origin):
+    with streaming(client, client.options(LONG, stop_tokens=[], id="turn_1")) as (answer, rest):
+        assert client.http.delete("/v1/generate/turn_1").status_code == 204
+        read_on(answer, rest)
+    assert answer.metadata["finish_reason"] == "cancelled"
+    assert 0 < len(answer.tokens) < LONG
+    assert answer.state[0] == len(PROMPT) + len(answer.tokens) == int(answer.metadata["computed_tokens"])
+    count = len(answer.tokens)
+    whole = client.generate(PROMPT, client.options(count, stop_tokens=[]))
+    assert whole.tokens == answer.tokens
+    for name, array in answer.state[1].items():
+        np.testing.assert_allclose(array, whole.state[1][name], atol=1e-5)
+    assert client.http.delete("/v1/generate/turn_1").status_code == 404
+    wait_until(lambda: idle(origin))
+
+
+def test_a_prompt_that_is_being_read_can_be_cancelled(client, origin):
+    prompt = [i % 2000 for i in range(300_000)]
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(client.prefill, prompt, {"id": "reading"})
+        wait_until(lambda: client.http.delete("/v1/generate/reading").status_code == 204)
+        answer = pending.result()
+    assert answer.metadata["finish_reason"] == "cancelled"
+    assert 0 <= int(answer.metadata["prompt_tokens"]) == int(answer.metadata["position"]) < len(prompt)
+    assert "logits" not in answer.arrays
+
+
+def test_what_was_replied_is_read_whole_before_a_cancelled_turn_ends(client):
+    replied = [i % 2000 for i in range(20_000)]
+    options = client.options(LONG, stop_tokens=[], id="replied")
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(client.generate, PROMPT, options, replied=replied)
+        wait_until(lambda: client.http.delete("/v1/generate/replied").status_code == 204)
+        answer = pending.result()
+    assert answer.metadata["finish_reason"] == "cancelled"
+    assert int(answer.metadata["position"]) == len(PROMPT) + len(replied) + len(answer.tokens)
+
+
+def test_a_client_that_goes_frees_its_slot(client, origin):
+    for _ in range(2 * origin.settings.slots):
+        with streaming(client, client.options(LONG, stop_tokens=[], keep="gone")):
+            pass
+    wait_until(lambda: idle(origin), 5)
+    assert "gone" not in origin.batcher._kept
+
+
+def test_a_second_turn_of_one_id_breaks_off_the_first(client, origin):
+    with streaming(client, client.options(LONG, stop_tokens=[], id="same")) as (answer, rest):
+        again = client.generate(PROMPT, client.options(3, stop_tokens=[], id="same"))
+        assert len(again.tokens) == 3
+        read_on(answer, rest)
+    assert answer.metadata is None
+    assert answer.error is None
+    wait_until(lambda: idle(origin))
+
+
+def test_decoding_goes_on_while_a_long_prompt_is_read(client):
+    with ThreadPoolExecutor(1) as pool, streaming(client, client.options(2000, stop_tokens=[])) as (answer, rest):
+        pending = pool.submit(client.prefill, [1 + i % 2000 for i in range(100_000)])
+        while not pending.running():
+            time.sleep(0.001)
+        while answer.metadata is None:
+            take(answer, *next(rest))
+        assert not pending.done()
+        client.http.delete("/v1/generate/none")
+    assert len(answer.tokens) == 2000
+    pending.result()
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_one(client):
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(client.prefill, [1 + i % 2000 for i in range(300_000)], {"id": "long"})
+        wait_until(lambda: client.http.get("/metrics").text.count('holds="turn"} 1.0'))
+        client.prefill([i % 2000 for i in range(1000)])
+        assert not pending.done()
+        client.http.delete("/v1/generate/long")
+        assert pending.result().metadata["finish_reason"] == "cancelled"
+
+
+def test_a_warm_state_is_gone_on_with(client, origin):
+    first = client.generate(PROMPT, client.options(8, stop_tokens=[], keep="ada"))
+    warm = {"key": "ada", "position": first.state[0], "fingerprint": first.metadata["fingerprint"]}
+    options = client.options(8, stop_tokens=[], warm=warm, return_state=True)
+    sent = client.generate([7, 8], client.options(8, stop_tokens=[]), state=first.state)
+    resumed = client.generate([7, 8], options)
+    assert resumed.tokens == sent.tokens
+    assert (resumed.metadata["position"], resumed.metadata["computed_tokens"]) == (str(first.state[0] + 10), "10")
+    for name, array in resumed.state[1].items():
+        np.testing.assert_allclose(array, sent.state[1][name], atol=1e-5)
+    # It was taken, so nothing is there any more.
+    assert client.refusal("/v1/generate", body(client.model, [7], options)) == (409, "state_needed")
+
+
+@pytest.mark.parametrize("wrong", [{"key": "bob"}, {"position": 3}, {"fingerprint": "0" * 32}])
+def test_a_warm_state_is_never_guessed(client, wrong):
+    first = client.generate(PROMPT, client.options(2, stop_tokens=[], keep="ada"))
+    warm = {"key": "ada", "position": first.state[0], "fingerprint": first.metadata["fingerprint"]}
+    asked = body(client.model, [7], client.options(warm=warm | wrong))
+    assert client.refusal("/v1/generate", asked) == (409, "state_needed")
+    assert client.generate([7], client.options(2, warm=warm)).tokens
+
+
+def test_the_newest_state_of_a_key_is_the_warm_one(client):
+    old, new = (client.generate(PROMPT, client.options(2, keep="eve")) for _ in range(2))
+    assert old.metadata["fingerprint"] != new.metadata["fingerprint"]
+    for answer, expected in ((old, 409), (new, 200)):
+        warm = {"key": "eve", "position": answer.state[0], "fingerprint": answer.metadata["fingerprint"]}
+        sent = body(client.model, [7], client.options(2, warm=warm))
+        assert client.http.post("/v1/generate", content=sent).status_code == expected
+
+
+def test_warm_states_give_way_least_recently_used_first_and_go_in_time():
+    with serving(slots=2, warm_seconds=1.5) as (origin, url):
+        client = Client(url)
+        kept = {key: client.generate(PROMPT, client.options(2, keep=key)) for key in ("a", "b")}
+        assert list(origin.batcher._kept) == ["a", "b"]
+        client.generate(PROMPT, client.options(2))
+        assert list(origin.batcher._kept) == ["b"]
+        warm = {"key": "b", "position": kept["b"].state[0], "fingerprint": kept["b"].metadata["fingerprint"]}
+        assert client.generate([7], client.options(2, warm=warm, keep="b")).tokens
+        wait_until(lambda: not origin.batcher._kept, 5)
+        assert idle(origin)
+        assert holds(origin, "nothing") == 2
+
+
+def test_a_full_queue_is_busy_and_a_wait_has_an_end():
+    with serving(slots=1, queue=1, wait_seconds=1, heartbeat_seconds=0.2) as (origin, url):
+        client = Client(url)
+        with streaming(client, client.options(LONG, stop_tokens=[])), ThreadPoolExecutor(1) as pool:
+            began = time.monotonic()
+            waiting = pool.submit(
+                client.http.post, "/v1/generate", content=body(client.model, PROMPT, client.options())
+            )
+            wait_until(lambda: len(origin.batcher._waiting) == 1)
+            refused = client.http.post("/v1/generate", content=body(client.model, PROMPT, client.options()))
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
+            assert int(refused.headers["retry-after"]) >= 1
+            kinds = [kind for kind, _ in frames([waiting.result().content])]
+            assert kinds == ["waiting"] * (len(kinds) - 1) + ["error"]
+            assert len(kinds) > 3
+            assert gather([waiting.result().content]).error["code"] == "busy"
+            assert 0.9 < time.monotonic() - began < 5
+        wait_until(lambda: idle(origin))
+        assert len(client.generate(PROMPT, client.options(3, stop_tokens=[])).tokens) == 3
+
+
+def test_a_turn_that_takes_too_long_ends():
+    with serving(slots=1, turn_seconds=0.5) as (origin, url):
+        client = Client(url)
+        assert client.generate(PROMPT, client.options(LONG, stop_tokens=[])).error["code"] == "timeout"
+        wait_until(lambda: idle(origin))
+
+
+def test_a_failed_dispatch_ends_its_turns_and_the_next_ones_run(monkeypatch):
+    with serving(slots=2) as (origin, url):
+        client = Client(url)
+        expected = client.generate(PROMPT, client.options(5, stop_tokens=[], keep="warm")).tokens
+        monkeypatch.setattr(origin.batcher._slots, "decode", lambda *_: 1 / 0)
+        assert client.generate(PROMPT, client.options(5)).error == {
+            "code": "internal",
+            "message": "The origin failed to run this turn.",
+        }
+        monkeypatch.undo()
+        assert client.generate(PROMPT, client.options(5, stop_tokens=[])).tokens == expected
+        assert not origin.batcher._kept
+        assert origin.batcher.is_healthy
+
+
+def test_stopping_tells_those_that_run():
+    with serving(slots=1) as (origin, url):
+        client = Client(url)
+        with streaming(client, client.options(LONG, stop_tokens=[])) as (answer, rest):
+            threading.Thread(target=origin.close).start()
+            assert read_on(answer, rest).error["code"] == "busy"
+        assert client.http.get("/health").status_code == 503
+        assert client.refusal("/v1/generate", body(client.model, PROMPT, client.options())) == (503, "busy")
+
+
+def test_a_client_that_closes_while_it_waits_leaves_the_queue():
+    with serving(slots=1) as (origin, url):
+        client = Client(url)
+        with streaming(client, client.options(LONG, stop_tokens=[])):
+            sent = body(client.model, PROMPT, client.options(0))
+            with pytest.raises(httpx.ReadTimeout):
+                client.http.post("/v1/generate", content=sent, timeout=0.3)
+            wait_until(lambda: not origin.batcher._waiting, 5)
+            assert len(origin.batcher._running) == 1
+
+
+def test_a_client_that_takes_nothing_is_gone():
+    with serving(slots=1, body_seconds=0.5) as (origin, url):
+        client = Client(url)
+        options = client.options(60_000, stop_tokens=[], top_log_probabilities=100)
+        with streaming(client, options):
+            wait_until(lambda: origin.batcher._running)
+            wait_until(lambda: idle(origin), 30)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_origin_whose_thread_dies_says_so_to_everybody(monkeypatch):
+    with serving(slots=1) as (origin, url):
+        client = Client(url)
+        monkeypatch.setattr(origin.batcher, "_step", lambda *_: 1 / 0)
+        monkeypatch.setattr(origin.batcher, "_begin_anew", lambda *_: 1 / 0)
+        assert client.generate(PROMPT).error["code"] == "busy"
+        assert client.http.get("/health").status_code == 503
+        assert client.refusal("/v1/generate", body(client.model, PROMPT, client.options())) == (503, "busy")
