@@ -3,17 +3,20 @@
 import jax
 import jax.numpy as jnp
 
+from ..float32 import Held
+from .numerics import divide
+
 BLOCK = 32
 #: A block whose largest magnitude is below this is zero: 127 / max would not be finite.
 SMALLEST_MAX = 1e-36
 
 
-def to_blocks(x: jax.Array) -> jax.Array:
-    """[..., K] -> [..., G, 32], the last block filled up with zeros."""
-    missing = -x.shape[-1] % BLOCK
+def to_blocks(x: jax.Array, size: int = BLOCK) -> jax.Array:
+    """[..., K] -> [..., G, size], the last block filled up with zeros."""
+    missing = -x.shape[-1] % size
     if missing:
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
-    return x.reshape(*x.shape[:-1], -1, BLOCK)
+    return x.reshape(*x.shape[:-1], -1, size)
 
 
 def from_blocks(blocks: jax.Array, size: int) -> jax.Array:
@@ -21,11 +24,9 @@ def from_blocks(blocks: jax.Array, size: int) -> jax.Array:
     return blocks.reshape(*blocks.shape[:-2], -1)[..., :size]
 
 
-def dequantize(values: jax.Array, block_scale: jax.Array) -> jax.Array:
-    """What values with scales f32 [..., G] stand for, as f32 [..., K]: int8 [..., K], or int4 as u8 [..., K / 2]."""
-    values = unpack(values) if values.dtype == jnp.uint8 else values
-    blocks = to_blocks(values).astype(jnp.float32) * block_scale[..., None]
-    return from_blocks(blocks, values.shape[-1])
+def values_of(stored: jax.Array) -> jax.Array:
+    """Stored values int8 [..., K], or int4 as u8 [..., K / 2], as int8 [..., K]."""
+    return unpack(stored) if stored.dtype == jnp.uint8 else stored
 
 
 def unpack(pairs: jax.Array) -> jax.Array:
@@ -35,9 +36,16 @@ def unpack(pairs: jax.Array) -> jax.Array:
     return values.reshape(*pairs.shape[:-1], -1)
 
 
-def round_to_int8(x: jax.Array) -> jax.Array:
-    """x f32 [..., K] as int8 with a scale for every 32 would hold it: q = round(x * 127 / max), x = q * (max / 127)."""
+def dequantize(stored: jax.Array, block_scale: jax.Array) -> jax.Array:
+    """What stored values with scales f32 [..., G] stand for, as f32 [..., K]."""
+    values = values_of(stored)
+    blocks = to_blocks(values).astype(jnp.float32) * block_scale[..., None]
+    return from_blocks(blocks, values.shape[-1])
+
+
+def round_to_int8(x: jax.Array, held: Held) -> tuple[jax.Array, jax.Array]:
+    """x f32 [..., K] as integers -127 to 127, f32 [..., G, 32], and the scale f32 [..., G] of each block."""
     blocks = to_blocks(x)
-    largest = jnp.max(jnp.abs(blocks), axis=-1, keepdims=True)
-    factor = jnp.where(largest < SMALLEST_MAX, 0.0, 127 / largest)
-    return from_blocks(jnp.round(blocks * factor) * (largest / 127), x.shape[-1])
+    largest = jnp.max(jnp.abs(blocks), axis=-1)
+    factor = held(jnp.where(largest < SMALLEST_MAX, 0.0, 127 / largest))
+    return jnp.round(held(blocks * factor[..., None])), divide(largest, 127)

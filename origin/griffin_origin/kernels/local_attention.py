@@ -1,17 +1,17 @@
-"""Local attention: each token sees itself and the W before it, those before the call through a ring.
-
-Scores are taken against the ring and against the new tokens apart, so that the ring is read where it lies; a step
-writes its own slots and nothing else. The kernels behind jax.nn.dot_product_attention want both in one array: a copy of the
-whole window for every token.
-"""
+"""Local attention: each token sees itself and the W before it, those before the call through a ring."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from onnx import TensorProto
 
-from .numerics import Mode, product
+from .blocks import to_blocks
+from .elementary import exp_normal
+from .numerics import Call, divide, sum_in_order, sum_of_lanes
 from .rotary import rotation, turn
+
+#: So many lanes the edge's vectors have. Scores lie in lanes by position mod 4.
+LANES = 4
 
 
 def local_attention(
@@ -22,8 +22,7 @@ def local_attention(
     keys: jax.Array,
     values: jax.Array,
     *,
-    lengths: jax.Array,
-    mode: Mode,
+    call: Call,
     head_dim: int,
     rotary_dim: int,
     rope_theta: float,
@@ -39,31 +38,68 @@ def local_attention(
     window, width = keys.shape[1:]
     kv_heads = width // head_dim
     cos, sin = rotation(pos, rotary_dim, rope_theta)
-    queries = turn(q.reshape(rows, tokens, -1, head_dim), cos, sin) * np.float32(head_dim**-0.5)
+    queries = turn(q.reshape(rows, tokens, -1, head_dim), cos, sin, call.held)
     queries = queries.reshape(rows, tokens, kv_heads, -1, head_dim)
-    new_keys = _rounded(turn(k.reshape(rows, tokens, kv_heads, head_dim), cos, sin), kv_dtype)
+    new_keys = _rounded(turn(k.reshape(rows, tokens, kv_heads, head_dim), cos, sin, call.held), kv_dtype)
     new_values = _rounded(v.reshape(rows, tokens, kv_heads, head_dim), kv_dtype)
     ring_keys = keys.reshape(rows, window, kv_heads, head_dim)
     ring_values = values.reshape(rows, window, kv_heads, head_dim)
+    attend = _attend_in_order if call.in_order else _attend
+    y = attend(queries, (ring_keys, new_keys), (ring_values, new_values), pos, call)
 
-    # Axes: b row, t query, s key, n key/value head, g query head of it, h head dim.
-    scores = jnp.concatenate(
-        [product("btngh,bsnh->bngts", queries, each, mode) for each in (ring_keys, new_keys)], axis=-1
-    )
-    visible = jnp.concatenate([_sees_ring(pos, window), _sees_new(pos, window)], axis=-1)
-    weights = jax.nn.softmax(jnp.where(visible[:, None, None], scores, -jnp.inf), axis=-1)
-    y = sum(
-        product("bngts,bsnh->btngh", part, each, mode)
-        for part, each in ((weights[..., :window], ring_values), (weights[..., window:], new_values))
-    )
-
-    slots = _slots(pos, lengths, window)
+    slots = _slots(pos, call.lengths, window)
     row = jnp.arange(rows)[:, None]
     keys, values = (
         ring.at[row, slots].set(new.reshape(rows, tokens, width).astype(ring.dtype), mode="drop")
         for ring, new in ((keys, new_keys), (values, new_values))
     )
     return y.reshape(q.shape), keys, values
+
+
+# Axes: b row, t query, s key, n key/value head, g query head of it, h head dim. Keys and values come in two arrays
+# [b, s, n, h]: the ring, and those of the new tokens.
+Pair = tuple[jax.Array, jax.Array]
+
+
+def _attend(queries: jax.Array, keys: Pair, values: Pair, pos: jax.Array, call: Call) -> jax.Array:
+    """Scores are taken against the ring and against the new tokens apart, so that the ring is read where it lies. The
+    kernels behind jax.nn.dot_product_attention want both in one array: a copy of the whole window for every token.
+    """
+    window = keys[0].shape[1]
+    queries = queries * np.float32(queries.shape[-1] ** -0.5)
+    scores = jnp.concatenate([call.product("btngh,bsnh->bngts", queries, each) for each in keys], axis=-1)
+    visible = jnp.concatenate([_sees_ring(pos, window), _sees_new(pos, window)], axis=-1)
+    weights = jax.nn.softmax(jnp.where(visible[:, None, None], scores, -jnp.inf), axis=-1)
+    parts = ((weights[..., :window], values[0]), (weights[..., window:], values[1]))
+    return sum(call.product("bngts,bsnh->btngh", part, each) for part, each in parts)
+
+
+def _attend_in_order(queries: jax.Array, keys: Pair, values: Pair, pos: jax.Array, call: Call) -> jax.Array:
+    """Keys and values in order of position, from a multiple of 4 on: so they lie, and are added, at the edge."""
+    window, tokens, head_dim = keys[0].shape[1], pos.shape[1], queries.shape[-1]
+    begin = pos[:, :1]
+    count = -(-(window + tokens + LANES - 1) // LANES) * LANES
+    position = (begin - window) // LANES * LANES + jnp.arange(count)  # [b, s]
+    place = jnp.where(position < begin, position % window, window + jnp.minimum(position - begin, tokens - 1))
+
+    def in_order(pair: Pair) -> jax.Array:
+        return jnp.take_along_axis(jnp.concatenate(pair, axis=1), place[..., None, None], axis=1).astype(jnp.float32)
+
+    age = pos[:, :, None] - position[:, None]
+    visible = (position >= 0)[:, None] & (age >= 0) & (age <= window)
+
+    q_lanes = jnp.einsum("btngil->ilbngt", to_blocks(queries, LANES))
+    k_lanes = jnp.einsum("bsnil->ilbns", to_blocks(in_order(keys), LANES))
+    scores = sum_of_lanes(call.dot_in_order(q_lanes[..., None], k_lanes[:, :, :, :, None, None]))
+    scores = call.held(scores * (1 / np.sqrt(np.float32(head_dim))))
+    scores = jnp.where(visible[:, None, None], scores, -jnp.inf)
+    weights = exp_normal(scores - jnp.max(scores, axis=-1, keepdims=True), call.held)  # [b, n, g, t, s]
+    total = sum_of_lanes(sum_in_order(jnp.einsum("bngtil->ilbngt", to_blocks(weights, LANES))))
+    weights = divide(weights, total[..., None])
+    y = call.dot_in_order(
+        jnp.einsum("bngts->sbngt", weights)[..., None], jnp.einsum("bsnh->sbnh", in_order(values))[:, :, :, None, None]
+    )
+    return jnp.einsum("bngth->btngh", y)
 
 
 def _rounded(x: jax.Array, kv_dtype: int) -> jax.Array:

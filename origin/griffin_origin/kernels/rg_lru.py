@@ -4,6 +4,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .elementary import exp, sigmoid, softplus
+from .numerics import Call
+
+#: So many tokens are one step of a loop on the device.
+UNROLLED = 8
+
 
 def rg_lru(
     x: jax.Array,
@@ -13,28 +19,41 @@ def rg_lru(
     pos: jax.Array,
     state: jax.Array,
     *,
-    lengths: jax.Array,
+    call: Call,
 ) -> tuple[jax.Array, jax.Array]:
-    """h = a * h + sqrt(1 - a^2) * sigmoid(input_gate) * x; log a = -8 * sigmoid(recurrent_gate) * softplus(a_param).
+    """h = a * h + sqrt(1 - a^2) * (sigmoid(input_gate) * x); log a = -8 * sigmoid(recurrent_gate) * softplus(a_param).
 
     At position 0 a = 0 and the root is 1. x and the gates, which come before their sigmoid, f32 [B, T, R];
     a_param f32 [R], pos i32 [B, T], state f32 [B, R].
+
+    a^2 is rounded to f32 before the difference is taken: models are trained with that.
     """
-    log_a = -8 * jax.nn.softplus(a_param) * jax.nn.sigmoid(recurrent_gate)
-    # a^2 has to be the f32 nearest to it, and 1 - a^2 is taken in f32: models are trained with that. Where a is near 1
-    # exp would miss by a last bit, which the root magnifies; 1 + expm1 does not.
-    square_of_a = 1 + jnp.expm1(2 * log_a)
+    held, lengths = call.held, call.lengths
+    log_a = held(-8 * sigmoid(recurrent_gate, held)) * softplus(a_param, held)
     is_first = (pos == 0)[..., None]
     is_read = (jnp.arange(x.shape[1]) < lengths[:, None])[..., None]
-    multiplier = jnp.where(is_first, 1.0, jnp.sqrt(1 - square_of_a))
-    a = jnp.where(is_first, 0.0, jnp.exp(log_a))
-    h = jnp.where(is_read, multiplier * (jax.nn.sigmoid(input_gate) * x), 0.0)
-    a = jnp.where(is_read, a, 1.0)
+    root = jnp.sqrt(1 - exp(log_a + log_a, held))
+    a = jnp.where(is_first, 0.0, exp(log_a, held))
+    added = held(jnp.where(is_first, 1.0, root) * held(sigmoid(input_gate, held) * x))
+    a, added = jnp.where(is_read, a, 1.0), jnp.where(is_read, added, 0.0)
 
-    if x.shape[1] > 1:
-        a, h = lax.associative_scan(_after, (a, h), axis=1)
-    y = a * state[:, None] + h
+    if x.shape[1] == 1:
+        y = held(a * state[:, None]) + added
+    elif call.in_order:
+        y = _one_after_the_other(a, added, state, call)
+    else:
+        a, added = lax.associative_scan(_after, (a, added), axis=1)
+        y = a * state[:, None] + added
     return y, jnp.where(lengths[:, None] > 0, y[:, -1], state)
+
+
+def _one_after_the_other(a: jax.Array, added: jax.Array, state: jax.Array, call: Call) -> jax.Array:
+    def step(h: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        h = call.held(at[0] * h) + at[1]
+        return h, h
+
+    tokens_first = (jnp.moveaxis(a, 1, 0), jnp.moveaxis(added, 1, 0))
+    return jnp.moveaxis(lax.scan(step, state, tokens_first, unroll=UNROLLED)[1], 0, 1)
 
 
 def _after(first: tuple[jax.Array, jax.Array], then: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
