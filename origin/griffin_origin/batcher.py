@@ -220,7 +220,7 @@ class Batcher:
                 turn.slot, None if request.state is None else self._model.row_of(request.state, request.position)
             )
         past = np.concatenate([request.history, request.tokens])[-self._model.window :]
-        self._slots.prepare(turn.slot, request.sampling, request.stop_tokens, past, request.replied)
+        self._slots.prepare(turn.slot, request.sampling, request.stop_tokens, past)
 
     def _read(self) -> None:
         """Chunks of those that read, in turns, until together they are as long as the longest chunk.
@@ -231,7 +231,7 @@ class Batcher:
         for turn in [turn for turn in self._running if turn.is_reading]:
             if budget <= 0:
                 break
-            chunk = turn.prompt[turn.read : turn.read + self._slots.chunk_tokens]
+            chunk = turn.request.tokens[turn.read : turn.read + self._slots.chunk_tokens]
             self._slots.read(turn.slot, chunk)
             turn.read += len(chunk)
             budget -= len(chunk)
@@ -243,28 +243,32 @@ class Batcher:
 
     def _decode(self, turns: list[Turn]) -> None:
         positions, budgets = np.zeros((2, self._settings.slots), np.int32)
+        given = self._slots.no_tokens()
         for turn in turns:
             positions[turn.slot] = turn.position
             budgets[turn.slot] = turn.budget(self._settings.dispatch_tokens)
+            again = turn.to_replay[: len(given)]
+            given[: len(again), turn.slot] = again
         began_at = time.monotonic()
         reported = any(turn.request.top_log_probabilities is not None for turn in turns)
-        decoded = self._slots.decode(positions, budgets, reported)
+        decoded = self._slots.decode(positions, budgets, given, reported)
         tokens = np.asarray(decoded.tokens)
         now = time.monotonic()
         self._metrics.dispatch.observe(now - began_at)
         reports = Reports(decoded)
         for turn in turns:
             row = tokens[:, turn.slot]
-            chosen = [int(token) for token in row if token >= 0]
+            replayed = turn.replay(int((row >= 0).sum()))
+            self._metrics.read.inc(replayed)
+            chosen = [int(token) for token in row[replayed:] if token >= 0]
             if chosen:
                 if not turn.generated:
                     self._metrics.first_token.observe(now - turn.began_at)
                 turn.accept(chosen)
                 self._metrics.generated.inc(len(chosen))
                 top = turn.request.top_log_probabilities
-                turn.deliver(
-                    tokens_frame(chosen, None if top is None else reports.of(turn.slot, len(chosen), top)), False
-                )
+                steps = slice(replayed, replayed + len(chosen))
+                turn.deliver(tokens_frame(chosen, None if top is None else reports.of(turn.slot, steps, top)), False)
             if (row == BROKEN).any():
                 self._fail(turn)
 
@@ -278,7 +282,7 @@ class Batcher:
         """Keeps or frees the slot; the result is written elsewhere, while this thread goes on."""
         request = turn.request
         row = self._slots.row(turn.slot) if request.wants_state else None
-        logits = self._slots.logits(turn.slot) if request.wants_logits and turn.read == len(turn.prompt) else None
+        logits = self._slots.logits(turn.slot) if request.wants_logits and turn.read == len(request.tokens) else None
         facts = turn.facts()
         with self._changed:
             self._running.remove(turn)
@@ -330,10 +334,11 @@ class Reports:
         self._decoded = decoded
         self._fetched: tuple[np.ndarray, ...] | None = None
 
-    def of(self, slot: int, count: int, top: int) -> list[tuple[float, list]]:
+    def of(self, slot: int, steps: slice, top: int) -> list[tuple[float, list]]:
+        """Of a row's tokens in these steps: the log-probability of each, and the likeliest ones."""
         if self._fetched is None:
             decoded = self._decoded
             parts = (decoded.log_probabilities, decoded.top_tokens, decoded.top_log_probabilities)
             self._fetched = tuple(map(np.asarray, parts))
-        own, ids, likeliest = (part[:count, slot].tolist() for part in self._fetched)
-        return [(own[i], list(map(list, zip(ids[i][:top], likeliest[i][:top])))) for i in range(count)]
+        own, ids, likeliest = (part[steps, slot].tolist() for part in self._fetched)
+        return [(own[i], list(map(list, zip(ids[i][:top], likeliest[i][:top], strict=True)))) for i in range(len(own))]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from .batcher import Batcher
+from .compiled import keep_compiled
 from .layout import layout_bytes
 from .metrics import Metrics
 from .model import Model
@@ -14,13 +15,17 @@ TOKENIZER = "tokenizer.json"
 
 
 class Origin:
-    """Loads the checkpoint and compiles every program: from then on no request waits for either."""
+    """Loads the checkpoint and compiles every program: from then on no request waits for either.
 
-    def __init__(self, settings: Settings) -> None:
+    A `model` that is loaded already is served instead: origins of one process then share weights and programs.
+    """
+
+    def __init__(self, settings: Settings, model: Model | None = None) -> None:
+        keep_compiled()
         folder = Path(settings.checkpoint)
         self.settings = settings
         self.name = settings.name or folder.resolve().name
-        self.model = Model.load(folder, exact=settings.exact)
+        self.model = model or Model.load(folder, exact=settings.exact)
         tokenizer = folder / TOKENIZER
         self.spelling = Spelling.load(tokenizer) if tokenizer.exists() else None
         layout = self.model.layout

@@ -43,10 +43,11 @@ class Decoded:
 
 
 def chunk_lengths(most: int) -> list[int]:
-    """Lengths that reading is compiled for: powers of two, so that padding at most doubles a chunk's work."""
+    """Lengths that reading is compiled for, few of them: what padding costs a short chunk is less than what compiling
+    another program costs every start."""
     lengths = [min(SMALLEST_CHUNK, most)]
     while lengths[-1] < most:
-        lengths.append(min(2 * lengths[-1], most))
+        lengths.append(min(4 * lengths[-1], most))
     return lengths
 
 
@@ -56,12 +57,6 @@ class Slots:
         self.count = count
         self.dispatch_tokens = dispatch_tokens
         self._lengths = chunk_lengths(chunk_tokens)
-        # The model is an operand: closed over, its weights would be constants of every program.
-        self._read = partial(jax.jit(_read, donate_argnums=1), model)
-        self._decode = partial(jax.jit(_decode, static_argnums=1, donate_argnums=2), model, dispatch_tokens)
-        self._place = partial(jax.jit(_place, donate_argnums=1), model)
-        self._place_sampling = jax.jit(_place_sampling, donate_argnums=0)
-        self._row = partial(jax.jit(Model.row), model)
         self._empty = model.empty(1)
         self.reset()
 
@@ -82,20 +77,20 @@ class Slots:
     def warm_up(self) -> None:
         """Compiles every program, so that no turn waits for it."""
         self.place(0, None)
-        self.prepare(0, SamplingOptions(0), (), np.zeros(0, np.int32), np.zeros(0, np.int32))
+        self.prepare(0, SamplingOptions(0), (), np.zeros(0, np.int32))
         for length in self._lengths:
             self.read(0, np.zeros(length, np.int32))
         idle = np.zeros(self.count, np.int32)
-        jax.block_until_ready(self.decode(idle, idle, False).tokens)
+        jax.block_until_ready(self.decode(idle, idle, self.no_tokens(), False).tokens)
         jax.block_until_ready(self.row(0))
 
     def place(self, slot: int, row: States | None) -> None:
         """Puts a state into a slot: a row as `row` gives it, or an empty one."""
-        self._rows = self._place(self._rows, slot, self._empty if row is None else row)
+        self._rows = _place(self.model, self._rows, slot, self._empty if row is None else row)
 
     def row(self, slot: int) -> States:
         """A copy of a slot's state, which stays as it is whatever happens to the slot."""
-        return self._row(self._rows.states, slot)
+        return _row(self.model, self._rows.states, slot)
 
     def logits(self, slot: int) -> Array:
         return self._rows.logits[slot]
@@ -105,24 +100,29 @@ class Slots:
         length = next(length for length in self._lengths if length >= len(tokens))
         padded = np.zeros((1, length), np.int32)
         padded[0, : len(tokens)] = tokens
-        self._rows = self._read(self._rows, slot, padded, np.array([len(tokens)], np.int32))
+        self._rows = _read(self.model, self._rows, slot, padded, np.array([len(tokens)], np.int32))
 
-    def prepare(
-        self, slot: int, options: SamplingOptions, stop_tokens: tuple[int, ...], past: np.ndarray, replied: np.ndarray
-    ) -> None:
+    def prepare(self, slot: int, options: SamplingOptions, stop_tokens: tuple[int, ...], past: np.ndarray) -> None:
         """Before the first decoding of a turn: how its tokens are drawn. `past` is all before the reply, for penalties."""
-        row = SamplingRows.one(options, past, replied, self.model.vocabulary, self.model.window)
-        self._rows = self._rows._replace(sampling=self._place_sampling(self._rows.sampling, slot, row))
+        row = SamplingRows.one(options, past, (), self.model.vocabulary, self.model.window)
+        self._rows = self._rows._replace(sampling=_place_sampling(self._rows.sampling, slot, row))
         self._stop_tokens[slot] = NO_TOKEN
         self._stop_tokens[slot, : len(stop_tokens)] = stop_tokens
 
-    def decode(self, positions: np.ndarray, budgets: np.ndarray, reports: bool) -> Decoded:
+    def no_tokens(self) -> np.ndarray:
+        """What `decode` takes where all tokens are to be drawn: NO_TOKEN i32 [K, B]."""
+        return np.full((self.dispatch_tokens, self.count), NO_TOKEN, np.int32)
+
+    def decode(self, positions: np.ndarray, budgets: np.ndarray, given: np.ndarray, reports: bool) -> Decoded:
         """Up to `budgets[b]` (at most `dispatch_tokens`) tokens for every slot; 0 leaves its state bit for bit as it is.
 
-        A row is frozen behind a stop token. Every token that comes out has been read into the state. Log-probabilities
-        are computed where `reports` says so.
+        Tokens `given` i32 [K, B] are taken instead of drawn, unless NO_TOKEN: a reply that was interrupted comes to the
+        very bits that it had. A row is frozen behind a stop token that was drawn. Every token that comes out has been
+        read into the state. Log-probabilities are computed where `reports` says so.
         """
-        self._rows, decoded = self._decode(self._rows, positions, budgets, self._stop_tokens, reports)
+        self._rows, decoded = _decode(
+            self.model, self.dispatch_tokens, self._rows, positions, budgets, given, self._stop_tokens, reports
+        )
         return Decoded(*decoded)
 
 
@@ -130,14 +130,23 @@ def _put(everything: Array, one: Array, slot: Array) -> Array:
     return lax.dynamic_update_slice_in_dim(everything, one.astype(everything.dtype), slot, 0)
 
 
+# The model is an operand: closed over, its weights would be constants of every program.
+@partial(jax.jit, donate_argnums=1)
 def _place(model: Model, rows: Rows, slot: Array, row: States) -> Rows:
     return rows._replace(states=model.insert(rows.states, slot, row))
 
 
+@partial(jax.jit, donate_argnums=0)
 def _place_sampling(everything: SamplingRows, slot: Array, one: SamplingRows) -> SamplingRows:
     return jax.tree.map(lambda all_rows, row: _put(all_rows, row, slot), everything, one)
 
 
+@jax.jit
+def _row(model: Model, states: States, slot: Array) -> States:
+    return model.row(states, slot)
+
+
+@partial(jax.jit, donate_argnums=1)
 def _read(model: Model, rows: Rows, slot: Array, tokens: Array, lengths: Array) -> Rows:
     row, logits = model.forward(model.row(rows.states, slot), tokens, lengths)
     return rows._replace(states=model.insert(rows.states, slot, row), logits=_put(rows.logits, logits, slot))
@@ -159,8 +168,16 @@ def _report(logits: Array, tokens: Array, top: int) -> tuple[Array, Array, Array
     return own, ids, jnp.take_along_axis(every, ids, -1)
 
 
+@partial(jax.jit, static_argnums=1, donate_argnums=2)
 def _decode(
-    model: Model, steps: int, rows: Rows, positions: Array, budgets: Array, stop_tokens: Array, wants_reports: Array
+    model: Model,
+    steps: int,
+    rows: Rows,
+    positions: Array,
+    budgets: Array,
+    given: Array,
+    stop_tokens: Array,
+    wants_reports: Array,
 ) -> tuple[Rows, tuple[Array, Array, Array, Array]]:
     count, vocabulary = rows.logits.shape
     top = min(MOST_TOP, vocabulary)
@@ -174,18 +191,19 @@ def _decode(
     def one_step(at: _Step) -> _Step:
         logits = at.rows.logits
         active = (at.left > 0) & jnp.isfinite(logits.max(-1))
-        drawn = sample(logits, at.rows.sampling, at.positions)
+        is_given = given[at.step] >= 0
+        drawn = jnp.where(is_given, given[at.step], sample(logits, at.rows.sampling, at.positions))
         tokens = jnp.where(active, drawn, jnp.where(at.left > 0, BROKEN, NO_TOKEN))
         fed = jnp.where(active, drawn, 0)
         nothing = tuple(jnp.zeros_like(part[0]) for part in out[1:])
         reports = lax.cond(wants_reports, lambda: _report(logits, fed, top), lambda: nothing)
         states, read = model.forward(at.rows.states, fed[:, None], active.astype(jnp.int32))
         after = Rows(states, jnp.where(active[:, None], read, logits), at.rows.sampling.accept(fed, active))
-        stopped = (fed[:, None] == stop_tokens).any(-1)
+        stopped = (fed[:, None] == stop_tokens).any(-1) & ~is_given
         left = jnp.where(active & ~stopped, at.left - 1, 0)
         written = tuple(
             lax.dynamic_update_slice_in_dim(all_steps, one[None], at.step, 0)
-            for all_steps, one in zip(at.out, (tokens, *reports))
+            for all_steps, one in zip(at.out, (tokens, *reports), strict=True)
         )
         return _Step(at.step + 1, after, at.positions + active, left, written)
 

@@ -26,8 +26,8 @@ class Turn:
 
     def __post_init__(self) -> None:
         request = self.request
-        self.prompt = np.concatenate([request.tokens, request.replied])  # read before anything is generated
-        self.read = 0
+        self.read = 0  # of `tokens`
+        self.replayed = 0  # of `replied`
         self.completion_tokens = 0
         self.generated: list[int] = []
         self.stopped_by: int | str | None = None
@@ -37,24 +37,40 @@ class Turn:
 
     @property
     def position(self) -> int:
-        return self.request.position + self.read + len(self.generated)
+        return self.request.position + self.read + self.replayed + len(self.generated)
 
     @property
     def is_reading(self) -> bool:
         """A cancelled turn reads on only through what its client was given: the state must hold that."""
-        return self.read < len(self.prompt) and not (self.is_cancelled and len(self.request.replied) == 0)
+        return self.read < len(self.request.tokens) and not (self.is_cancelled and len(self.request.replied) == 0)
+
+    @property
+    def to_replay(self) -> np.ndarray:
+        """Those of `replied` that are to be decoded again: read as a prompt, they would leave other last bits."""
+        return self.request.replied[self.replayed :]
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be generated."""
+        is_complete = self.stopped_by is not None or self.completion_tokens >= self.request.max_tokens
+        return is_complete or self.is_cancelled
 
     @property
     def has_ended(self) -> bool:
         """True when there is nothing more to read, and nothing more to generate."""
-        if self.is_reading:
-            return False
-        is_over = self.stopped_by is not None or self.completion_tokens >= self.request.max_tokens
-        return is_over or self.is_cancelled
+        return not self.is_reading and len(self.to_replay) == 0 and self._is_over
 
     def budget(self, dispatch_tokens: int) -> int:
-        """How many tokens may be generated before the host must look: where stop strings are watched for, one."""
-        return min(1 if self._matcher else dispatch_tokens, self.request.max_tokens - self.completion_tokens)
+        """How many tokens may be decoded before the host must look: where stop strings are watched for, one new one."""
+        left = 0 if self._is_over else self.request.max_tokens - self.completion_tokens
+        new = min(left, 1) if self._matcher else left
+        return min(len(self.to_replay) + new, dispatch_tokens)
+
+    def replay(self, decoded: int) -> int:
+        """How many of `decoded` tokens, the first ones, were replied before; they count as decoded again."""
+        again = min(decoded, len(self.to_replay))
+        self.replayed += again
+        return again
 
     def accept(self, tokens: Sequence[int]) -> None:
         """Takes tokens that were generated, and read into the state."""
@@ -70,7 +86,7 @@ class Turn:
 
     @property
     def finish_reason(self) -> str:
-        if self.read < len(self.prompt):
+        if self.read < len(self.request.tokens):
             return "cancelled"
         if self.stopped_by is not None:
             return "stop"
@@ -81,7 +97,7 @@ class Turn:
         facts = {
             "position": str(self.position),
             "finish_reason": self.finish_reason,
-            "prompt_tokens": str(min(self.read, len(self.request.tokens))),
+            "prompt_tokens": str(self.read),
             "completion_tokens": str(self.completion_tokens),
             "computed_tokens": str(self.position - self.request.position),
         }

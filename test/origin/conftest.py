@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -18,11 +19,20 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache/jax"))
 import pytest
 import uvicorn
 from client import Client
+
 from griffin_origin.app import create_app
+from griffin_origin.model import Model
 from griffin_origin.origin import Origin
 from griffin_origin.settings import Settings
 
-SETTINGS = Settings(checkpoint=str(ROOT / "models/pocket"), slots=8, queue=200, chunk_tokens=64)
+# One length of chunks, and one number of slots where a test needs no other: every program is compiled once.
+SETTINGS = Settings(checkpoint=str(ROOT / "models/pocket"), slots=4, queue=200, chunk_tokens=16)
+
+
+@lru_cache
+def pocket() -> Model:
+    """Shared by all servers of this process, and with it their programs."""
+    return Model.load(Path(SETTINGS.checkpoint))
 
 
 def free_port() -> int:
@@ -34,7 +44,7 @@ def free_port() -> int:
 @contextmanager
 def serving(**changes):
     """An origin and its URL; `changes` are settings."""
-    origin = Origin(replace(SETTINGS, **changes))
+    origin = Origin(replace(SETTINGS, **changes), pocket())
     port = free_port()
     server = uvicorn.Server(
         uvicorn.Config(create_app(origin), port=port, log_level="warning", timeout_graceful_shutdown=1)

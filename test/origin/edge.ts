@@ -1,6 +1,7 @@
 // The edge's half of the comparison, run by pytest (conftest.py):
 //   edge.ts write FOLDER                    every model below as a checkpoint folder with what the edge computes: logits
-//                                           after every token, and the file of the state after half of them
+//                                           after every token, and the file of the state after half of them; and in
+//                                           far.tokens and far.f32 what pocket in int8 says far into a text
 //   edge.ts read CHECKPOINT STATE OUT       goes on from a state's file with the model's other tokens; writes the logits
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -56,7 +57,20 @@ async function write(target: string): Promise<void> {
     writeFileSync(path.join(to, "tokens.json"), JSON.stringify(tokens));
     writeFileSync(path.join(to, "logits.f32"), bytesOf(logits));
     writeFileSync(path.join(to, "half.state"), encodeStateFile(carried, await stateModel(folder, engine)));
+    if (name === "pocket" && format === "int8") await writeFar(target, engine);
   }
+}
+
+/** Logits after the first 20 and the last 20 of 1000 tokens. */
+async function writeFar(target: string, engine: EdgeEngine): Promise<void> {
+  const tokens = Int32Array.from({ length: 1000 }, (_, i) => (i * i * 7 + i * 31) % engine.config.vocabSize);
+  const { logits } = await score(engine, tokens);
+  const some = 20 * engine.config.vocabSize;
+  writeFileSync(path.join(target, "far.tokens"), new Uint8Array(tokens.buffer));
+  writeFileSync(
+    path.join(target, "far.f32"),
+    Buffer.concat([bytesOf(logits.slice(0, some)), bytesOf(logits.slice(-some))]),
+  );
 }
 
 async function read(checkpoint: string, file: string, out: string): Promise<void> {

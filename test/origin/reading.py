@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+
 from griffin_origin.model import Model, States
 
 GOLDENS = ("tiny-f32", "wide-bf16", "oneblock-f32", "pocket-f32")

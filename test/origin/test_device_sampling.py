@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from griffin_origin import device_sampling, float32, sampling, threefry
 from griffin_origin.device_sampling import SamplingRows, log_probabilities, sample
 

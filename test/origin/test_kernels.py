@@ -9,12 +9,13 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
 from griffin_origin import kernels
 from griffin_origin.graph import DOMAIN, STATEFUL, Node
 from griffin_origin.kernels.blocks import round_to_int8, unpack
 from griffin_origin.kernels.rotary import rotation
-from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
 
 F32, I32 = TensorProto.FLOAT, TensorProto.INT32
 #: Tokens that three rows read, in a pass of one token and in one of more than the window has slots.
@@ -52,7 +53,7 @@ def evaluate(function: onnx.FunctionProto, inputs: list[np.ndarray], attributes:
 def call(operator: str, inputs: list[np.ndarray], lengths: np.ndarray, attributes: dict) -> list[np.ndarray]:
     """What our kernel computes, for all rows at once, in a compiled program."""
     node = Node(operator, operator, (), (), attributes)
-    program = jax.jit(lambda inputs, lengths: kernels.call(node, inputs, lengths, "exact"))
+    program = jax.jit(lambda inputs, lengths: kernels.run(node, inputs, kernels.Call.of(lengths, "exact")))
     return [np.asarray(each) for each in program(inputs, lengths)]
 
 
@@ -151,9 +152,10 @@ def test_gelu_mul_is_the_tanh_approximation_which_the_evaluator_lacks():
 def test_a_block_of_zeros_is_rounded_to_zeros_and_ties_to_even():
     x = np.zeros((2, 40), np.float32)
     x[1, :4] = [127, 0.5, 1.5, -2.5]
-    rounded = np.asarray(round_to_int8(x))
+    rounded, scale = map(np.asarray, round_to_int8(x, lambda product: product))
     assert not rounded[0].any()
-    assert rounded[1, :4].tolist() == [127, 0, 2, -2]
+    assert rounded[1, 0, :4].tolist() == [127, 0, 2, -2]
+    assert scale.tolist() == [[0, 0], [1, 0]]
 
 
 def test_int4_lies_two_a_byte_the_first_in_the_low_nibble():
@@ -173,10 +175,9 @@ def test_the_decay_is_rounded_as_the_reference_rounds_it():
     """Where a is near 1, sqrt(1 - a^2) magnifies a last bit of a^2: it has to be the f32 nearest to it, nearly always."""
     a_param = np.linspace(-12, 0, 4001).astype(np.float32)
     gates = np.zeros((1, 1, 4001), np.float32)
-    y, _ = jax.jit(lambda *inputs: kernels.rg_lru(*inputs, lengths=np.array([1])))(
-        gates + 2, gates, gates, a_param, np.array([[5]], np.int32), np.zeros((1, 4001), np.float32)
-    )
+    inputs = [gates + 2, gates, gates, a_param, np.array([[5]], np.int32), np.zeros((1, 4001), np.float32)]
+    y, _ = call("rg_lru", inputs, np.array([1], np.int32), {})
     log_a = -4 * np.log1p(np.exp(a_param.astype(np.float64)))
     root = np.sqrt(np.float32(1) - np.exp(2 * log_a).astype(np.float32))
-    differs = np.abs(np.asarray(y)[0, 0] / root - 1) > 3e-7
+    differs = np.abs(y[0, 0] / root - 1) > 3e-7
     assert differs.mean() < 0.05

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from client import Answer, Client, body, frames, take
 from conftest import ROOT, SETTINGS, free_port, wait_until
+from ray.serve.schema import ServeDeploySchema
+
 from griffin_origin.serve import ROUTER, GriffinOrigin
 from griffin_origin.settings import Settings
-from ray.serve.schema import ServeDeploySchema
 
 PROMPT = [2, 4, 300, 17]
 SAMPLING = {"seed": "5", "temperature": 0.8}
@@ -65,7 +66,7 @@ applications:
 """)
     environment = os.environ | {
         "PYTHONPATH": str(ROOT / "origin"), "GRIFFIN_CHECKPOINT": SETTINGS.checkpoint, "GRIFFIN_ORIGIN_KEY": "k",
-        "GRIFFIN_SLOTS": "4", "GRIFFIN_CHUNK_TOKENS": "32", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder),
+        "GRIFFIN_SLOTS": "4", "GRIFFIN_CHUNK_TOKENS": "16", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder),
     }  # fmt: skip
     with (folder / "log").open("w") as log:
         command = [sys.executable, "-m", "ray.serve.scripts", "run", str(config)]
@@ -142,7 +143,7 @@ def test_the_loss_of_a_replica_in_mid_turn_loses_nothing(ray):
     process, url = ray
     client = connect(url, "ada")
     before = client.prefill(PROMPT).state
-    options = client.options(400, SAMPLING, stop_tokens=[])
+    options = client.options(100, SAMPLING, stop_tokens=[])
     whole = client.generate([7, 8], options, state=before)
 
     sent = body(client.model, [7, 8], client.options(60_000, SAMPLING, stop_tokens=[]), before)
@@ -162,7 +163,7 @@ def test_the_loss_of_a_replica_in_mid_turn_loses_nothing(ray):
             pass
     assert broken.metadata is None
     assert broken.error is None
-    assert broken.tokens[:400] == whole.tokens[: len(broken.tokens)]
+    assert broken.tokens[:100] == whole.tokens[: len(broken.tokens)]
 
     wait_until(lambda: len(set(replicas(process)) - set(lost)) == 2, 120)
     sent = body(client.model, [7, 8], options, before)
@@ -170,10 +171,8 @@ def test_the_loss_of_a_replica_in_mid_turn_loses_nothing(ray):
     again = client.generate([7, 8], options, state=before)
     assert again.tokens == whole.tokens
     assert again.state[0] == whole.state[0]
-    # Read in chunks, the same tokens leave a state whose last bits differ: the reply goes on, perhaps in other words.
     rest = client.generate([7, 8], options, state=before, replied=broken.tokens[:50])
-    assert len(rest.tokens) == 350
-    assert rest.tokens[0] == whole.tokens[50]
+    assert rest.tokens == whole.tokens[50:]
 
 
 def test_the_configuration_for_production_is_one_that_ray_serve_takes():
@@ -190,7 +189,7 @@ def test_the_configuration_for_production_is_one_that_ray_serve_takes():
 def test_one_process_without_ray_serves_and_stops_when_told():
     port = free_port()
     environment = os.environ | {"PYTHONPATH": str(ROOT / "origin"), "GRIFFIN_CHECKPOINT": SETTINGS.checkpoint}
-    environment |= {"GRIFFIN_SLOTS": "2", "GRIFFIN_CHUNK_TOKENS": "16"}
+    environment |= {"GRIFFIN_SLOTS": "4", "GRIFFIN_CHUNK_TOKENS": "16"}
     process = subprocess.Popen([sys.executable, "-m", "griffin_origin", "--port", str(port)], env=environment)
     try:
         wait_until(lambda: process.poll() is not None or is_up(port), 120)

@@ -5,10 +5,11 @@ import json
 
 import pytest
 from conftest import ROOT
-from griffin_origin.spelling import Spelling, StopMatcher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+
+from griffin_origin.spelling import Spelling, StopMatcher
 
 FILE = ROOT / "models/pocket/tokenizer.json"
 spelling = Spelling.load(FILE)

@@ -7,19 +7,20 @@ import ml_dtypes
 import numpy as np
 import pytest
 from conftest import run_edge
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from reading import MODELS, QUANTIZED, ROWS, alone, known, largest, read, same_bits
+
 from griffin_origin.errors import GriffinError
 from griffin_origin.layout import is_ring
 from griffin_origin.state_file import state_from_bytes, state_to_bytes
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from reading import MODELS, QUANTIZED, ROWS, alone, known, largest, read, relative_error, same_bits
 
 properties = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 FOREIGN = ("tiny-f32", "four_kv_heads_untied-int4", "pocket-int8")
 
 
 def agree(name: str, actual: np.ndarray, expected: np.ndarray) -> bool:
-    return relative_error(actual, expected) < 0.01 if name in QUANTIZED else largest(actual, expected) <= 1e-3
+    return np.array_equal(actual, expected) if name in QUANTIZED else largest(actual, expected) <= 1e-3
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -99,17 +99,44 @@ def main() -> None:
     add("negative penalties", reply=[5, 5, 5], frequency_penalty=-2, presence_penalty=-2)
     add("penalties heed the reply alone", context=[2, 6, 4], frequency_penalty=2, presence_penalty=2)
     add("repetition penalty, prompt and reply", context=[2, 5], reply=[6], repetition_penalty=1.7)
-    add("repetition penalty forgets what left the window", context=[2, 6, 4, 1, 1], reply=[3], window=3, repetition_penalty=3)
-    add("repetition penalty heeds a token that is in the window twice", context=[2, 1, 2], reply=[6, 6], window=4, repetition_penalty=3)
+    add(
+        "repetition penalty forgets what left the window",
+        context=[2, 6, 4, 1, 1],
+        reply=[3],
+        window=3,
+        repetition_penalty=3,
+    )
+    add(
+        "repetition penalty heeds a token that is in the window twice",
+        context=[2, 1, 2],
+        reply=[6, 6],
+        window=4,
+        repetition_penalty=3,
+    )
     add("repetition penalty below 1", context=[0, 7], repetition_penalty=0.5)
     add(
         "everything", generated, temperature=0.8, top_k=50, top_p=0.95, min_p=0.01, frequency_penalty=0.4, presence_penalty=0.3,
         repetition_penalty=1.2, logit_bias={"11": 3.1, "12": -3.3}, context=range(40), reply=[11, 12, 11, 700], window=32, positions=range(8),
     )  # fmt: skip
-    add("repetition penalty lowers logits below 0 too", [-2.0, -2.5, -5.0], temperature=0, context=[0], repetition_penalty=1.5, positions=[0])
+    add(
+        "repetition penalty lowers logits below 0 too",
+        [-2.0, -2.5, -5.0],
+        temperature=0,
+        context=[0],
+        repetition_penalty=1.5,
+        positions=[0],
+    )
     # Border cases of rounding, found by search; each draws another token when one rounding is left out or doubled.
-    add("a running sum that equals u times the sum does not exceed it", {"vocab": 131072, "head": [0.5], "rest": 0.5}, positions=[116, 142])
-    add("rounding leaves none: the last that weighs more than 0", {"vocab": 65536, "head": [0.0, -200.0], "rest": -17.35}, positions=[901, 2155])
+    add(
+        "a running sum that equals u times the sum does not exceed it",
+        {"vocab": 131072, "head": [0.5], "rest": 0.5},
+        positions=[116, 142],
+    )
+    add(
+        "rounding leaves none: the last that weighs more than 0",
+        {"vocab": 65536, "head": [0.0, -200.0], "rest": -17.35},
+        positions=[901, 2155],
+    )
     add("p is an f32", [0.5] * 25, top_p=0.6, positions=range(12))
     add("the temperature is an f32", [0.0, -1.0], temperature=0.85, min_p=0.30836519598960876, positions=range(8))
     add("the temperature is an f32", [0.0, -0.5], temperature=0.91, min_p=0.5772669315338135, positions=range(8))
@@ -119,7 +146,9 @@ def main() -> None:
         case["token"] = token_of(case)
 
     random = np.random.default_rng(5)
-    negative = np.concatenate([[0, -1e-30, -87, -87.5, -200, -np.log(2) / 2], -87 * random.random(120) ** 3]).astype(f32)
+    negative = np.concatenate([[0, -1e-30, -87, -87.5, -200, -np.log(2) / 2], -87 * random.random(120) ** 3]).astype(
+        f32
+    )
     positive = np.concatenate([[1, 2, 0.7071068, 256000, 3e38, 1.2e-38], 1 + 300 * random.random(60) ** 4]).astype(f32)
     vectors = {
         "exp32": [[bits(x), bits(sampling.exp32(x))] for x in negative],
@@ -130,12 +159,21 @@ def main() -> None:
         ],
         # The sum of all bit patterns, mod 2**32: one result with another last bit shows.
         "checksums": {
-            "exp32": [[step, checksum(sampling.exp32(-step * np.arange(2**16)))] for step in (2**-17, 2**-9.0 * 0.6875)],
+            "exp32": [
+                [step, checksum(sampling.exp32(-step * np.arange(2**16)))] for step in (2**-17, 2**-9.0 * 0.6875)
+            ],
             "log32": [[step, checksum(sampling.log32(1 + step * np.arange(2**16)))] for step in (2**-16, 2**-8)],
         },
         "log_probabilities": [
             {"logits": logits, "bits": [bits(x) for x in sampling.log_probabilities(logits_of(logits))[:40]]}
-            for logits in (small, generated, [0.0, 1.0], [0.1, -0.3, 0.2], {"vocab": 50, "seed": 1}, {"vocab": 200, "seed": 2})
+            for logits in (
+                small,
+                generated,
+                [0.0, 1.0],
+                [0.1, -0.3, 0.2],
+                {"vocab": 50, "seed": 1},
+                {"vocab": 200, "seed": 2},
+            )
         ],
         "uniform": [
             [str(seed), position, float(sampling.uniform_at(seed, position))]

@@ -15,7 +15,7 @@ from ..float32 import Held, hold_with
 Mode = Literal["exact", "fast"]
 
 #: So many terms of a sum are one step of a loop on the device.
-UNROLLED = 16
+UNROLLED = 4
 
 
 @dataclass(frozen=True)

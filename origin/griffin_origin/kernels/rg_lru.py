@@ -8,7 +8,7 @@ from .elementary import exp, sigmoid, softplus
 from .numerics import Call
 
 #: So many tokens are one step of a loop on the device.
-UNROLLED = 8
+UNROLLED = 4
 
 
 def rg_lru(
