@@ -23,4 +23,5 @@ export const plainOptions: TurnOptions = {
   sharedBy: null,
   chargedTo: null,
   notify: null,
+  isBatch: false,
 };

@@ -4,6 +4,7 @@
 import { DurableObject } from "cloudflare:workers";
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { Alarm } from "../conversation/alarm.ts";
+import { batchesRunAt } from "../conversation/batches-run-at.ts";
 import { retentionMs } from "../conversation/retention.ts";
 import { GriffinError } from "../errors.ts";
 import { endEvent } from "../outbox/events.ts";
@@ -25,8 +26,11 @@ import {
   type Work,
 } from "./protocol.ts";
 
-/** Lines of a stretch that run side by side: an engine takes turns token by token. Fewer where a limit is reached. */
-const mostLinesAtOnce = 4;
+/**
+ * Lines of a stretch that run side by side: at the edge an engine takes turns token by token, at an origin all of them go
+ * on with every step. Fewer where a limit is reached.
+ */
+const mostLinesAtOnce = { edge: 4, origin: 8 };
 const windowMs = 24 * 3_600_000;
 /** A batch that is under way looks so often whether something was lost. */
 const lookEveryMs = 30_000;
@@ -45,7 +49,8 @@ export class Batch extends DurableObject<BatchEnv> {
   readonly #store: BatchStore;
   readonly #leases = new Leases();
   #progress = new Progress(0, []);
-  #linesAtOnce = mostLinesAtOnce;
+  readonly #mostLinesAtOnce: number;
+  #linesAtOnce: number;
   /** Files are being written: what comes now comes too late. */
   #isWriting = false;
 
@@ -53,6 +58,8 @@ export class Batch extends DurableObject<BatchEnv> {
     super(ctx, env);
     this.#alarm = new Alarm(ctx);
     this.#store = new BatchStore(ctx.storage);
+    this.#mostLinesAtOnce = mostLinesAtOnce[batchesRunAt(env)];
+    this.#linesAtOnce = this.#mostLinesAtOnce;
     void ctx.blockConcurrencyWhile(async () => {
       await this.#alarm.load();
       const { batch } = this.#store;
@@ -160,7 +167,7 @@ export class Batch extends DurableObject<BatchEnv> {
     if (pauseMs !== null) {
       this.#leases.pause(nowMs + pauseMs);
       this.#linesAtOnce = Math.ceil(this.#linesAtOnce / 2);
-    } else if (isLast) this.#linesAtOnce = Math.min(mostLinesAtOnce, this.#linesAtOnce + 1);
+    } else if (isLast) this.#linesAtOnce = Math.min(this.#mostLinesAtOnce, this.#linesAtOnce + 1);
     if (isLast) this.#leases.drop(stretch);
     else this.#leases.renew(stretch, this.#progress.left(stretch)[0] ?? null, nowMs);
 

@@ -54,6 +54,12 @@ const seed = (text: string) => {
   return BigInt(text);
 };
 
+const address = (text: string) => {
+  if (!/^https?:\/\//.test(text) || !URL.canParse(text))
+    throw new InvalidArgumentError("It must be an address such as http://127.0.0.1:8790.");
+  return text;
+};
+
 const megabytes = (text: string) => integer(1)(text) * 1_000_000;
 
 const program = new Command("griffin")
@@ -126,10 +132,11 @@ program
   .requiredOption("--tokens <file>", "JSON file with an array of token ids")
   .requiredOption("--out <file>", "safetensors file to write: logits [T, V]")
   .addOption(
-    new Option("--engine <name>", "our kernels, or onnxruntime-web on the same graph")
-      .choices(["wasm", "onnx"])
+    new Option("--engine <name>", "our kernels, onnxruntime-web on the same graph, or an origin of the same checkpoint")
+      .choices(["wasm", "onnx", "origin"])
       .default("wasm"),
   )
+  .option("--url <url>", "the origin; its key is read from GRIFFIN_ORIGIN_KEY", address)
   .option("--chunk <n>", "tokens read in one pass", integer(1))
   .option("--states", "write the state after the last token too, as state.{T}.layers.{i}.…")
   .option("--memory <megabytes>", "refuse models that need more memory", megabytes)

@@ -1,17 +1,22 @@
-// griffin logits: the model's numbers for a token sequence, from our kernels or from onnxruntime-web, as safetensors.
+// griffin logits: the model's numbers for a token sequence, from our kernels, from onnxruntime-web or from an origin, as
+// safetensors.
 import { encodeHeader } from "../checkpoint/safetensors.ts";
+import { OriginEngine } from "../engine/origin/origin.ts";
 import { GriffinError } from "../errors.ts";
 import { weightsFile } from "../model/graph.ts";
 import { parseJson } from "../model/parse-json.ts";
-import { entryValues, stateLayout, type StateLayout } from "../model/state.ts";
+import { emptyState, entryValues, stateLayout, type StateLayout } from "../model/state.ts";
 import { checkPrompt } from "../model/tokens.ts";
 import { loadEngine, readCheckpoint } from "./engine.ts";
-import { createFile, readText, removeFile } from "./files.ts";
+import { createFile, openFolder, readText, removeFile } from "./files.ts";
+import { nodeHash } from "./hash.ts";
 
 export interface LogitsOptions {
   tokens: string;
   out: string;
-  engine: "wasm" | "onnx";
+  engine: "wasm" | "onnx" | "origin";
+  /** Where the origin is. */
+  url?: string;
   chunk?: number;
   states?: boolean;
   memory?: number;
@@ -33,7 +38,7 @@ const defaultChunkTokens = 64;
 /** Writes `logits` [T, V] f32 and, if asked, the entries of the state as `state.{T}.layers.{i}.…`. */
 export async function writeLogits(folder: string, options: LogitsOptions): Promise<void> {
   const tokens = await readTokens(options.tokens);
-  const scorer = await (options.engine === "onnx" ? onnxScorer : wasmScorer)(folder, tokens, options);
+  const scorer = await scorers[options.engine](folder, tokens, options);
   try {
     await writeScores(scorer, tokens, options);
   } finally {
@@ -123,3 +128,38 @@ async function onnxScorer(folder: string, tokens: readonly number[], options: Lo
     close: () => runner.close(),
   };
 }
+
+/**
+ * An origin tells the logits of a prompt's last token alone: each position is the last one of a prompt. Prompts begin with
+ * the state at the beginning of their chunk, so that chunks of one token show decoding, and longer ones how it reads.
+ */
+async function originScorer(folder: string, tokens: readonly number[], options: LogitsOptions): Promise<Scorer> {
+  const { url } = options;
+  if (url === undefined) throw new GriffinError("invalid_argument", "Where is the origin? Say --url https://…");
+  const key = process.env["GRIFFIN_ORIGIN_KEY"];
+  const origin = await OriginEngine.open(openFolder(folder), { url, key, createHash: nodeHash });
+  const { config, manifest } = origin;
+  const layout = stateLayout(config, manifest.kv);
+  const chunkTokens = Math.min(options.chunk ?? defaultChunkTokens, Math.max(tokens.length, 1));
+  return {
+    vocabSize: config.vocabSize,
+    layout,
+    async score(sequence, take) {
+      let state = emptyState(layout);
+      for (let read = 0; read < sequence.length; read += chunkTokens) {
+        const chunk = sequence.slice(read, read + chunkTokens);
+        let after = state;
+        for (let end = 1; end <= chunk.length; end++) {
+          const { logits, state: next } = await origin.prefill(chunk.slice(0, end), state);
+          if (logits !== null) await take(logits);
+          after = next;
+        }
+        state = after;
+      }
+      return layout.entries.map((entry) => entryValues(state, entry));
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+const scorers = { wasm: wasmScorer, onnx: onnxScorer, origin: originScorer };

@@ -1,4 +1,5 @@
 // What crosses between the HTTP layer and the object that completes prompts: plain data, as in protocol.ts.
+import type { RanAt } from "../engine/placement.ts";
 import type { ErrorCode } from "../errors.ts";
 import type { TurnOptions } from "./protocol.ts";
 
@@ -57,4 +58,6 @@ export interface CompletionUsage {
   completionTokens: number;
   /** Tokens that ran through the model. */
   computedTokens: number;
+  /** Where they ran; null before anything did. */
+  placement: RanAt | null;
 }

@@ -1,7 +1,8 @@
 // Completions: replies to raw prompts, without a chat template. Nothing is kept. Every prompt is read once, whatever is
 // told of it and however many replies it has: up to its last token, which each reply then reads by itself.
-import type { EdgeEngine } from "../engine/edge.ts";
+import type { PlacedEngine } from "../engine/placed.ts";
 import { reportToken, type TokenReport } from "../engine/log-probabilities.ts";
+import { together, type RanAt } from "../engine/placement.ts";
 import { parseSampling } from "../engine/sampling.ts";
 import { GriffinError } from "../errors.ts";
 import type { State } from "../model/state.ts";
@@ -33,7 +34,7 @@ import { checkFormats, formatOf } from "./turn-format.ts";
 const mostAtOnce = 4;
 
 interface Work {
-  engine: EdgeEngine;
+  engine: PlacedEngine;
   tokenizer: Tokenizer;
   request: CompletionRequest;
   /** Of every prompt. */
@@ -53,6 +54,7 @@ interface Work {
 export async function beginCompletion(request: CompletionRequest, env: Env, object: string) {
   const startMs = Date.now();
   const engine = await engineOf(request.options.model, env);
+  engine.checkThere();
   const tokenizer = tokenizerOf(engine, request.options.model);
   parseSampling(samplingOf(request.options), engine.config.vocabSize);
   checkFormats(request.options);
@@ -63,7 +65,7 @@ export async function beginCompletion(request: CompletionRequest, env: Env, obje
   const queue = new EventQueue<CompletionEvent>();
   const cancel = new AbortController();
   const promptCount = prompts.reduce((sum, { length }) => sum + length, 0);
-  const usage = { promptTokens: promptCount, completionTokens: 0, computedTokens: 0 };
+  const usage: CompletionUsage = { promptTokens: promptCount, completionTokens: 0, computedTokens: 0, placement: null };
   const add = (event: CompletionEvent) => queue.add(event);
   const shared = { engine, tokenizer, request, prompts, usage, moderation: moderationOf(env) };
   const work: Work = { ...shared, names: new Map(), add, signal: cancel.signal };
@@ -87,7 +89,7 @@ export async function beginCompletion(request: CompletionRequest, env: Env, obje
   return { events, done };
 }
 
-function promptTokens(prompt: string | number[], index: number, engine: EdgeEngine, tokenizer: Tokenizer) {
+function promptTokens(prompt: string | number[], index: number, engine: PlacedEngine, tokenizer: Tokenizer) {
   if (typeof prompt === "string") return encodeRaw(prompt, engine, tokenizer);
   const param = `prompt[${index}]`;
   blamed(param, () => checkTokens(param, prompt, engine.config.vocabSize));
@@ -128,7 +130,7 @@ async function completeAll(work: Work): Promise<void> {
   if (moderation?.input) {
     await moderation.check(prompts.map((tokens) => tokenizer.decode(tokens)).join("\n"));
   }
-  const atOnce = Math.min(mostAtOnce, Math.ceil(engine.instance.layout.slots.length / 2));
+  const atOnce = engine.slots === null ? mostAtOnce : Math.min(mostAtOnce, Math.ceil(engine.slots / 2));
   await sideBySide(prompts, Math.max(Math.floor(atOnce / n), 1), async (tokens, index) => {
     const choices = Array.from({ length: n }, (_, k) => index * n + k);
     const { offset, state } = await readPrompt(work, tokens, choices);
@@ -147,9 +149,9 @@ async function readPrompt(
   if (echo && options.topLogProbabilities !== null) return scorePrompt(work, tokens, choices);
   if (echo) add({ type: "piece", choices, text: tokenizer.decode(tokens), tokens: null });
   if (tokens.length === 1 || options.maxTokens === 0) return { state: undefined, offset: 0 };
-  const head = { tokens: tokens.slice(0, -1), maxTokens: 0 };
-  const { state, computedTokens } = await readAll(engine.generate(head, signal), () => undefined);
-  usage.computedTokens += computedTokens;
+  const head = { tokens: tokens.slice(0, -1), maxTokens: 0, isBatch: options.isBatch };
+  const { state, computedTokens, placement } = await readAll(engine.generate(head, signal), () => undefined);
+  count(usage, computedTokens, placement);
   if (signal.aborted) throw new GriffinError("cancelled", "The completion was cancelled.");
   return { state, offset: 0 };
 }
@@ -180,7 +182,7 @@ async function scorePrompt(
       const rowOf = (row: number) => logits.subarray(row * vocabSize, (row + 1) * vocabSize);
       tell(stretch.map((token, row) => [token, reportToken(rowOf(row), token, top)] as const));
       told += stretch.length;
-      usage.computedTokens += stretch.length;
+      count(usage, stretch.length, "edge");
     }
     state = next.value;
   }
@@ -212,6 +214,7 @@ async function reply(work: Work, { tokens, state, offset, choice, k }: Choice): 
     format: formatOf(options),
     sampling: { ...samplingOf(options), seed: BigInt.asUintN(64, BigInt(options.seed) + BigInt(k)) },
     topLogProbabilities: options.topLogProbabilities ?? undefined,
+    isBatch: options.isBatch,
   };
   const gate = outputGate<CompletionEvent & { type: "piece" }>(moderation, add);
   const result = await readAll(engine.generate(turn, signal), ({ token, text, logProbability, top = [] }) => {
@@ -221,9 +224,14 @@ async function reply(work: Work, { tokens, state, offset, choice, k }: Choice): 
     return gate.add({ type: "piece", choices: [choice], text, tokens: placed });
   });
   await gate.end(result.text);
-  usage.computedTokens += result.computedTokens;
+  count(usage, result.computedTokens, result.placement);
   if (result.finishReason === "cancelled") throw new GriffinError("cancelled", "The completion was cancelled.");
   add({ type: "ended", choice, rest: result.text, finishReason: result.finishReason });
+}
+
+function count(usage: CompletionUsage, computedTokens: number, placement: RanAt): void {
+  usage.computedTokens += computedTokens;
+  usage.placement = together([usage.placement ?? placement, placement]);
 }
 
 /** Runs `run` on every item, in order, on at most `most` at once. */

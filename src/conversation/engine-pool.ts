@@ -1,11 +1,18 @@
 // EnginePool: engines by name, within the memory that all may take together. Each is loaded once for all who ask, one
 // load at a time, because only a loaded engine says how much it takes. In a shared isolate whoever began a load can
 // vanish without a word, so those who wait look for themselves.
-import type { EdgeEngine } from "../engine/edge.ts";
 import { GriffinError } from "../errors.ts";
 
+/** What is looked at here of an engine. */
+export interface PooledEngine {
+  readonly isBroken: boolean;
+  /** Whether a turn needs it. */
+  readonly isBusy: boolean;
+  readonly memoryBytes: number;
+}
+
 /** Loads an engine that takes at most `limitBytes`, and calls `heard` whenever something of it came. */
-export type LoadEngine = (limitBytes: number, heard: () => void) => Promise<EdgeEngine>;
+export type LoadEngine<Engine> = (limitBytes: number, heard: () => void) => Promise<Engine>;
 
 export interface PoolTimes {
   /** A load of which nothing was heard for this long has died. */
@@ -20,10 +27,10 @@ const defaultTimes: PoolTimes = { silenceMs: 5_000, patienceMs: 20_000, pollMs: 
 /** So often one caller sees a load fail that another began. */
 const mostAttempts = 3;
 
-interface Entry {
-  engine: Promise<EdgeEngine>;
+interface Entry<Engine> {
+  engine: Promise<Engine>;
   /** The engine when it is there. */
-  loaded: EdgeEngine | undefined;
+  loaded: Engine | undefined;
   /** What it takes; while it is loaded, what it may take. */
   bytes: number;
   heardMs: number;
@@ -31,8 +38,8 @@ interface Entry {
   asked: number;
 }
 
-export class EnginePool {
-  readonly #entries = new Map<string, Entry>();
+export class EnginePool<Engine extends PooledEngine> {
+  readonly #entries = new Map<string, Entry<Engine>>();
   #questions = 0;
   readonly #limitBytes: number;
   readonly #times: PoolTimes;
@@ -46,7 +53,7 @@ export class EnginePool {
    * The engine of this name, loaded if need be. Throws what `load` throws, `overloaded` while other engines use the
    * memory it needs, and `io_failed` when every load died or gave an engine that was broken by then.
    */
-  async engine(name: string, load: LoadEngine): Promise<EdgeEngine> {
+  async engine(name: string, load: LoadEngine<Engine>): Promise<Engine> {
     let why = "its files do not come";
     for (let attempt = 0; attempt < mostAttempts; attempt++) {
       const known = this.#entries.get(name);
@@ -66,15 +73,15 @@ export class EnginePool {
     throw new GriffinError("io_failed", `The model "${name}" cannot be used: ${why}.`);
   }
 
-  #begin(name: string, load: LoadEngine): Entry {
-    const { promise, resolve, reject } = Promise.withResolvers<EdgeEngine>();
-    const entry: Entry = { engine: promise, loaded: undefined, bytes: 0, heardMs: Date.now(), asked: 0 };
+  #begin(name: string, load: LoadEngine<Engine>): Entry<Engine> {
+    const { promise, resolve, reject } = Promise.withResolvers<Engine>();
+    const entry: Entry<Engine> = { engine: promise, loaded: undefined, bytes: 0, heardMs: Date.now(), asked: 0 };
     this.#entries.set(name, entry);
     this.#load(entry, load).then(resolve, reject);
     return entry;
   }
 
-  async #load(entry: Entry, load: LoadEngine): Promise<EdgeEngine> {
+  async #load(entry: Entry<Engine>, load: LoadEngine<Engine>): Promise<Engine> {
     const heard = () => {
       entry.heardMs = Date.now();
     };
@@ -89,7 +96,7 @@ export class EnginePool {
         try {
           const engine = await load(limitBytes, heard);
           entry.loaded = engine;
-          entry.bytes = engine.instance.layout.totalBytes;
+          entry.bytes = engine.memoryBytes;
           return engine;
         } catch (error) {
           entry.bytes = 0;
@@ -112,7 +119,7 @@ export class EnginePool {
    * What an entry may take; nothing while another is loaded. Engines that no turn uses are forgotten, the one asked for
    * longest ago first, until that is `wantedBytes`; those that are used stay.
    */
-  #makeRoom(entry: Entry, wantedBytes: number): number {
+  #makeRoom(entry: Entry<Engine>, wantedBytes: number): number {
     const others = () => [...this.#entries.values()].filter((other) => other !== entry && !this.#hasDied(other));
     if (others().some(({ loaded, bytes }) => loaded === undefined && bytes > 0)) return 0;
     const idle = others()
@@ -127,7 +134,7 @@ export class EnginePool {
   }
 
   /** The engine, once it is loaded; undefined when nothing was heard of it for too long. */
-  async #heard(entry: Entry): Promise<EdgeEngine | undefined> {
+  async #heard(entry: Entry<Engine>): Promise<Engine | undefined> {
     for (;;) {
       let timer: ReturnType<typeof setTimeout> | undefined;
       const pause = new Promise<undefined>((resolve) => {
@@ -138,11 +145,11 @@ export class EnginePool {
     }
   }
 
-  #hasDied({ loaded, heardMs }: Entry): boolean {
+  #hasDied({ loaded, heardMs }: Entry<Engine>): boolean {
     return loaded === undefined && heardMs + this.#times.silenceMs < Date.now();
   }
 
-  #forget(entry: Entry): void {
+  #forget(entry: Entry<Engine>): void {
     for (const [name, known] of this.#entries) if (known === entry) this.#entries.delete(name);
   }
 }

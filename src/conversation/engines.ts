@@ -1,10 +1,14 @@
 // The engines of this isolate, one a checkpoint, shared by all its objects: weights are nobody's secret and too large to
 // have twice. Conversation data never stays here: an engine holds a state only while its turn runs.
 import kernelModule from "../../dist/griffin-relaxed.wasm";
-import { EdgeEngine, type OpenFile } from "../engine/edge.ts";
+import type { OpenFile } from "../engine/edge.ts";
+import { loadPlaced } from "../engine/load-placed.ts";
+import { originSettings } from "../engine/origin/settings.ts";
+import type { PlacedEngine } from "../engine/placed.ts";
 import { GriffinError } from "../errors.ts";
 import { EnginePool } from "./engine-pool.ts";
 import type { Env } from "./env.ts";
+import { countOriginFailure } from "./metrics.ts";
 
 /** Where a checkpoint's files lie: below a path of the static assets, or below a prefix of the R2 bucket. */
 interface Location {
@@ -17,7 +21,7 @@ export const memoryLimitBytes = 96 * 2 ** 20;
 /** Turns that can hold a state at once, where memory has room for them. */
 const mostSlots = 32;
 
-const pool = new EnginePool(memoryLimitBytes);
+const pool = new EnginePool<PlacedEngine>(memoryLimitBytes);
 
 /** The ids of the configured models, the default first. */
 export function modelIds(env: Pick<Env, "MODELS">): string[] {
@@ -28,15 +32,33 @@ export function modelIds(env: Pick<Env, "MODELS">): string[] {
  * The engine of a model, loaded if need be. Throws `model_not_found` for an id that is not configured, and `overloaded`
  * while others use the memory it needs.
  */
-export async function engineOf(model: string, env: Env): Promise<EdgeEngine> {
+export async function engineOf(model: string, env: Env): Promise<PlacedEngine> {
   const location = locations(env).get(model);
   if (location === undefined) {
     throw new GriffinError("model_not_found", `There is no model "${model}"; there are: ${modelIds(env).join(", ")}.`);
   }
-  return pool.engine(model, (limitBytes, heard) => {
+  return pool.engine(model, async (limitBytes, heard) => {
     const open = location.source === "r2" ? bucketOpener(location.path, env) : assetOpener(location.path, env);
-    return EdgeEngine.load(kernelModule, open, { slots: mostSlots, memoryLimitBytes: limitBytes, heard });
+    const memory = { memoryLimitBytes: limitBytes, wholeLimitBytes: memoryLimitBytes };
+    return loadPlaced(kernelModule, open, { slots: mostSlots, ...memory, heard, origin: originOf(model, env) });
   });
+}
+
+/** Where a model's origin is and what goes there; null where there is none. Throws `invalid_config`. */
+function originOf(model: string, env: Env) {
+  const settings = originSettings(env, model);
+  if (settings === null) return null;
+  const originFailed = ({ code, message }: GriffinError) => {
+    countOriginFailure(model, code);
+    // What an origin says of a request speaks of its sizes, not of what was said.
+    console.error(JSON.stringify({ event: "origin_failed", model, error_code: code, error_message: message }));
+  };
+  const { ORIGIN } = env;
+  return {
+    ...settings,
+    ...(ORIGIN && { fetch: (url: string, init: RequestInit) => ORIGIN.fetch(url, init) }),
+    originFailed,
+  };
 }
 
 function assetOpener(path: string, env: Env): OpenFile {

@@ -1,4 +1,5 @@
 // The bindings of the worker, as far as they are used.
+import type { OriginEnv } from "../engine/origin/settings.ts";
 import type { Conversation } from "./conversation.ts";
 import type { Namespace, ObjectId, OutboxEnv, Remote } from "../outbox/env.ts";
 import type { TenantDirectory } from "../tenant/directory.ts";
@@ -7,7 +8,7 @@ import type { NamedRequest } from "./named-request.ts";
 
 export type ConversationStub = Remote<Conversation> & { id: ObjectId };
 
-export interface Env extends OutboxEnv {
+export interface Env extends OutboxEnv, OriginEnv {
   /** Static files: the page, and the checkpoints that are small enough. */
   ASSETS: { fetch(request: string | Request): Promise<Response> };
   CONVERSATIONS: Namespace<ConversationStub>;
@@ -28,6 +29,8 @@ export interface Env extends OutboxEnv {
   MODERATION_KEY?: string;
   /** The moderation service, where it is a worker. */
   MODERATOR?: { fetch(url: string, init: RequestInit): Promise<Response> };
+  /** The origin, where the worker cannot reach it by itself. */
+  ORIGIN?: { fetch(url: string, init: RequestInit): Promise<Response> };
   /** Who runs this server and how to reach them, for /transparency. */
   OPERATOR?: string;
   /** Days that conversations and responses are kept after they were last used: 30 unless told, 0 for ever. */

@@ -86,6 +86,11 @@ const tokens = counter(
   "Tokens of turns: prompt, cached (of the prompt, not computed), computed, completion.",
 );
 const rows = counter("griffin_rows_written_total", "Rows that commits of turns wrote.");
+const placements = counter("griffin_placements_total", "Turns with a reply, by where they ran.");
+const originFailures = counter(
+  "griffin_origin_failures_total",
+  "Failures of an origin that turns saw, by their codes.",
+);
 const seconds = histogram(
   "griffin_turn_seconds",
   "From a turn's request to its end.",
@@ -93,10 +98,20 @@ const seconds = histogram(
 );
 
 /** Counts a turn that ended. */
-export function countTurn({ options, status, state, usage, storage, createdMs, finishedMs }: TurnView): void {
+export function countTurn({
+  options,
+  status,
+  state,
+  placement,
+  usage,
+  storage,
+  createdMs,
+  finishedMs,
+}: TurnView): void {
   const { model } = options;
   turns({ model, status, state: state ?? "none" });
   if (finishedMs !== null) seconds({ model }, (finishedMs - createdMs) / 1000);
+  if (placement !== null) placements({ model, placement });
   if (storage !== null) rows({ model }, storage.rowsWritten);
   if (usage === null) return;
   tokens({ model, kind: "prompt" }, usage.promptTokens);
@@ -104,3 +119,6 @@ export function countTurn({ options, status, state, usage, storage, createdMs, f
   tokens({ model, kind: "computed" }, usage.computedTokens);
   tokens({ model, kind: "completion" }, usage.completionTokens);
 }
+
+/** Counts a failure of a model's origin. */
+export const countOriginFailure = (model: string, code: string): void => originFailures({ model, code });

@@ -1,5 +1,6 @@
 // What crosses between the HTTP layer and a Conversation object. Plain data only: it travels over RPC and, as one JSON
 // object a line, over the stream of a turn.
+import type { RanAt } from "../engine/placement.ts";
 import type { ErrorCode } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { Charge } from "../tenant/protocol.ts";
@@ -80,6 +81,8 @@ export interface TurnOptions {
   chargedTo: Charge | null;
   /** Who is told of its end; null for nobody. */
   notify: Notify | null;
+  /** A line of a batch: nobody waits for its first token. */
+  isBatch: boolean;
 }
 
 /** Whom to tell of the end of a turn, and as what. */
@@ -184,6 +187,8 @@ export interface TurnView {
   /** null until it ended. */
   finishReason: "stop" | "length" | "cancelled" | null;
   state: StateOrigin | null;
+  /** Where it ran; null until it has a reply. */
+  placement: RanAt | null;
   usage: TurnUsage | null;
   storage: TurnStorage | null;
   error: { code: ErrorCode; message: string } | null;

@@ -1,5 +1,5 @@
 // What a turn goes on from: the state kept with its parent, or, when that is gone, what has to be read again to have it.
-import type { EdgeEngine } from "../engine/edge.ts";
+import type { PlacedEngine } from "../engine/placed.ts";
 import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import type { State } from "../model/state.ts";
@@ -23,23 +23,23 @@ export interface Past {
 }
 
 /** What names a state's model: a state fits no other. */
-export function identityOf(engine: EdgeEngine): ModelIdentity {
+export function identityOf(engine: PlacedEngine): ModelIdentity {
   const { files } = engine.manifest;
   return {
     checkpoint: files["weights.safetensors"].sha256,
     graph: files["graph.onnx"].sha256,
-    layout: engine.instance.stateLayout,
+    layout: engine.stateLayout,
   };
 }
 
 /** The past of a turn whose parent is `parent`: from the nearest state on its path, or from its tokens, or its texts. */
-export function recall(store: Store, parent: number | null, engine: EdgeEngine): Past {
+export function recall(store: Store, parent: number | null, engine: PlacedEngine): Past {
   // Damaged tokens would make a wrong state; the texts are another copy of them.
   return orDamaged(() => fromTokens(store, parent, engine)) ?? fromTexts(store, parent, engine);
 }
 
 /** null where tokens on the way are another model's, or the way does not lead to the beginning. */
-function fromTokens(store: Store, parent: number | null, engine: EdgeEngine): Past | null {
+function fromTokens(store: Store, parent: number | null, engine: PlacedEngine): Past | null {
   const past: Past = { origin: "cold", state: undefined, base: null, tokens: [], messages: [], lastToken: null };
   const newestFirst: number[][] = [];
   const whole = (found: Past): Past => ({ ...found, tokens: newestFirst.toReversed().flat() });
@@ -69,7 +69,7 @@ function fromTokens(store: Store, parent: number | null, engine: EdgeEngine): Pa
 }
 
 /** Throws `invalid_state` where the texts go on from a state that was brought here and is gone: it cannot be made again. */
-function fromTexts(store: Store, parent: number | null, engine: EdgeEngine): Past {
+function fromTexts(store: Store, parent: number | null, engine: PlacedEngine): Past {
   const path = parent === null ? [] : store.path(parent);
   const start = path.findLastIndex(({ kind }) => kind === "state");
   const messages = path
@@ -96,7 +96,7 @@ const lostImport = () =>
   );
 
 /** The last `count` tokens of the path to a turn, oldest first; none of what was read again from its beginning. */
-export function recentTokens(store: Store, parent: number | null, { config }: EdgeEngine, count: number): number[] {
+export function recentTokens(store: Store, parent: number | null, { config }: PlacedEngine, count: number): number[] {
   const newestFirst: number[] = [];
   for (const { turn } of pathUp(store, parent)) {
     const tokens = [...store.promptTokens(turn), ...store.replyTokens(turn)];

@@ -1,5 +1,5 @@
 // The stream of a turn that is over, made again from what was kept: the same events that came while it ran.
-import type { EdgeEngine } from "../engine/edge.ts";
+import type { PlacedEngine } from "../engine/placed.ts";
 import { createSpelling } from "../engine/spelling.ts";
 import { GriffinError, isPassing } from "../errors.ts";
 import { engineOf } from "./engines.ts";
@@ -35,7 +35,7 @@ function orNoEngine(error: unknown): null {
   return null;
 }
 
-function* eventsAgain(store: Store, row: TurnRow, engine: EdgeEngine | null): Generator<TurnEvent> {
+function* eventsAgain(store: Store, row: TurnRow, engine: PlacedEngine | null): Generator<TurnEvent> {
   yield startedEvent(row);
   const tokens = engine === null ? null : orDamaged(() => store.replyTokens(row.turn));
   // Other tokens than today's, and damaged ones, are not spelt again; the text is there.

@@ -1,6 +1,6 @@
 // One turn from its stored request to its commit. Everything it needs is in the store, so it can be begun again by
 // another process: the same tokens come, because sampling depends on seed and position alone.
-import type { EdgeEngine } from "../engine/edge.ts";
+import type { PlacedEngine, PlacedResult } from "../engine/placed.ts";
 import type { GeneratedToken, Turn, TurnResult } from "../engine/engine.ts";
 import { GriffinError, type ErrorCode } from "../errors.ts";
 import { renderPrompt } from "../model/chat-template.ts";
@@ -80,7 +80,7 @@ async function attempt(host: TurnHost, live: LiveTurn): Promise<string | undefin
   }
   const row = turnRow(store, live.turn);
   live.usage = null;
-  let engine: EdgeEngine | undefined;
+  let engine: PlacedEngine | undefined;
   try {
     engine = await orCancelled(engineOf(row.options.model, env), live.cancel.signal);
     return await generate(host, live, row, engine);
@@ -98,7 +98,7 @@ async function attempt(host: TurnHost, live: LiveTurn): Promise<string | undefin
 }
 
 /** The engine, if the turn is not cancelled before it is there. */
-function orCancelled(engine: Promise<EdgeEngine>, signal: AbortSignal): Promise<EdgeEngine> {
+function orCancelled(engine: Promise<PlacedEngine>, signal: AbortSignal): Promise<PlacedEngine> {
   const { promise, reject } = Promise.withResolvers<never>();
   const cancel = () => reject(new GriffinError("cancelled", "The turn was cancelled before it began."));
   if (signal.aborted) cancel();
@@ -106,7 +106,7 @@ function orCancelled(engine: Promise<EdgeEngine>, signal: AbortSignal): Promise<
   return Promise.race([engine, promise]);
 }
 
-async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: EdgeEngine): Promise<string> {
+async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: PlacedEngine): Promise<string> {
   const { store } = host;
   const { tokenizer, chat } = engine;
   if (tokenizer === null || chat === null) {
@@ -136,18 +136,21 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
   const reply: number[] = [];
   const logProbabilities: TokenLogProbabilities[] = [];
   let text = "";
-  const result = await readAll(engine.generate({ ...turn, replied: log.replied }, live.cancel.signal), (next) => {
-    const { token, logProbability, top } = next;
-    const details = logProbability === undefined || top === undefined ? undefined : { logProbability, top };
-    const passed = gate.add(tokenEvent(reply.length, next, details, tokenizer));
-    text += next.text;
-    reply.push(token);
-    const computedTokens = promptTokens - cachedTokens + reply.length - 1;
-    live.usage = { promptTokens, cachedTokens, completionTokens: reply.length, computedTokens };
-    if (details !== undefined) logProbabilities.push(details);
-    log.add(token);
-    return passed;
-  });
+  const result = await readAll(
+    engine.generate({ ...turn, replied: log.replied, isBatch: row.options.isBatch }, live.cancel.signal),
+    (next) => {
+      const { token, logProbability, top } = next;
+      const details = logProbability === undefined || top === undefined ? undefined : { logProbability, top };
+      const passed = gate.add(tokenEvent(reply.length, next, details, tokenizer));
+      text += next.text;
+      reply.push(token);
+      const computedTokens = promptTokens - cachedTokens + reply.length - 1;
+      live.usage = { promptTokens, cachedTokens, completionTokens: reply.length, computedTokens };
+      if (details !== undefined) logProbabilities.push(details);
+      log.add(token);
+      return passed;
+    },
+  );
   await gate.end(result.text);
   if (result.finishReason === "cancelled" && reply.length === 0) {
     const computedTokens = newTokens + result.computedTokens;
@@ -159,6 +162,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Ed
     text: text + result.text,
     finishReason: result.finishReason,
     state: isShared ? ("shared" as const) : past.origin,
+    placement: result.placement,
     usage: {
       promptTokens,
       cachedTokens,
@@ -186,9 +190,9 @@ const read = (tokens: number): TurnUsage => ({
 
 /** Hands on each token. Whatever happens, the engine gets its slot back. */
 export async function readAll(
-  events: ReturnType<EdgeEngine["generate"]>,
+  events: ReturnType<PlacedEngine["generate"]>,
   each: (token: GeneratedToken) => Promise<void> | void,
-): Promise<TurnResult> {
+): Promise<PlacedResult> {
   let next = await events.next();
   try {
     for (; !next.done; next = await events.next()) {
@@ -203,7 +207,7 @@ export async function readAll(
 }
 
 /** The log of a turn: what it replied before it was interrupted, and where more goes, now and then. */
-function openLog({ store, now }: TurnHost, { turn, options }: TurnRow, engine: EdgeEngine) {
+function openLog({ store, now }: TurnHost, { turn, options }: TurnRow, engine: PlacedEngine) {
   // Log-probabilities are not in the log, so a reply that reports them is generated again: the same one.
   if (options.topLogProbabilities !== null) return { replied: [], add: () => undefined };
   const mark = Number.parseInt(identityOf(engine).checkpoint.slice(0, 8), 16);
@@ -224,7 +228,7 @@ function openLog({ store, now }: TurnHost, { turn, options }: TurnRow, engine: E
   };
 }
 
-function turnOf(row: TurnRow, store: Store, engine: EdgeEngine, tokens: number[], { state, base }: Past): Turn {
+function turnOf(row: TurnRow, store: Store, engine: PlacedEngine, tokens: number[], { state, base }: Past): Turn {
   const { options } = row;
   return {
     tokens,
@@ -247,7 +251,7 @@ const isCold = ({ state, tokens, messages, lastToken }: Past): boolean =>
   state === undefined && tokens.length === 0 && messages.length === 0 && lastToken === null;
 
 /** A turn whose prompt begins with what a state has read. */
-function turnFrom({ options }: TurnRow, engine: EdgeEngine, prompt: number[], { state }: Start): Turn {
+function turnFrom({ options }: TurnRow, engine: PlacedEngine, prompt: number[], { state }: Start): Turn {
   const { position } = state;
   return {
     tokens: prompt.slice(position),

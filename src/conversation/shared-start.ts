@@ -2,7 +2,7 @@
 // after it was last used. A prompt that does not begin with exactly the same tokens is read from its beginning. Whoever
 // deletes a response, an item or a conversation makes that object forget first: the next chat with the same texts reads
 // them again. Chats of completions end by themselves, and make nothing forget.
-import type { EdgeEngine } from "../engine/edge.ts";
+import type { PlacedEngine } from "../engine/placed.ts";
 import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import { renderSystemPrefix } from "../model/chat-template.ts";
@@ -36,20 +36,20 @@ export interface Start {
 export async function sharedStart(
   messages: readonly ChatMessage[],
   prompt: readonly number[],
-  engine: EdgeEngine,
+  engine: PlacedEngine,
   options: TurnOptions,
   { CONVERSATIONS }: Env,
 ): Promise<Start | null> {
-  const { tokenizer, chat, instance } = engine;
+  const { tokenizer, chat, stateLayout } = engine;
   const { model, sharedBy } = options;
   if (sharedBy === null || tokenizer === null || chat === null) return null;
-  if (instance.stateLayout.totalBytes > mostStateBytes) return null;
+  if (stateLayout.totalBytes > mostStateBytes) return null;
   const tokens = renderSystemPrefix(messages, prompt, tokenizer, chat);
   if (tokens.length < leastSharedTokens) return null;
   try {
     const stub = CONVERSATIONS.get(CONVERSATIONS.idFromName(sharedBy));
     const { position, data, isNew } = await stub.sharedStart(model, tokens, options);
-    if (position !== tokens.length || data.byteLength !== instance.stateLayout.totalBytes) return null;
+    if (position !== tokens.length || data.byteLength !== stateLayout.totalBytes) return null;
     return { state: { position, data: new Uint8Array(data) }, isNew };
   } catch {
     // Nobody's reply depends on it: the prompt is read from its beginning.

@@ -1,6 +1,6 @@
 // States on their way out of a conversation and into one, as files. Going out, a state that was dropped is computed
 // again first. Coming in, it becomes a turn of its own, before which there is nothing.
-import type { EdgeEngine } from "../engine/edge.ts";
+import type { PlacedEngine } from "../engine/placed.ts";
 import { decodeStateFile, encodeStateFile, stateFileLimitBytes, type StateModel } from "../engine/state-file.ts";
 import { GriffinError } from "../errors.ts";
 import { engineOf } from "./engines.ts";
@@ -54,7 +54,7 @@ export function checkImports(store: Store): void {
   );
 }
 
-function limitOf(engine: EdgeEngine): number {
+function limitOf(engine: PlacedEngine): number {
   const bytes = stateFileLimitBytes(modelOf(engine));
   if (bytes <= mostFileBytes) return bytes;
   throw new GriffinError(
@@ -63,7 +63,7 @@ function limitOf(engine: EdgeEngine): number {
   );
 }
 
-function modelOf(engine: EdgeEngine): StateModel {
+function modelOf(engine: PlacedEngine): StateModel {
   const { window, vocabSize } = engine.config;
   return { ...identityOf(engine), window, vocabSize };
 }

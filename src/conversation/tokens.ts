@@ -1,5 +1,5 @@
 // Texts to tokens and back, and how many a turn would read, without running one.
-import type { EdgeEngine } from "../engine/edge.ts";
+import type { PlacedEngine } from "../engine/placed.ts";
 import { GriffinError } from "../errors.ts";
 import { renderPrompt, type ChatMessage } from "../model/chat-template.ts";
 import { checkTokens } from "../model/tokens.ts";
@@ -56,17 +56,17 @@ export async function countTokens(store: Store | null, counted: Counted, env: En
 }
 
 /** A text as a raw prompt: nothing but the token that every text of the model begins with stands before it. */
-export function encodeRaw(text: string, { config }: EdgeEngine, tokenizer: Tokenizer): number[] {
+export function encodeRaw(text: string, { config }: PlacedEngine, tokenizer: Tokenizer): number[] {
   return [config.bosTokenId, ...tokenizer.encodeText(text)];
 }
 
 /** Throws `unsupported` where the model has none. */
-export function tokenizerOf({ tokenizer }: EdgeEngine, model: string): Tokenizer {
+export function tokenizerOf({ tokenizer }: PlacedEngine, model: string): Tokenizer {
   if (tokenizer === null) throw new GriffinError("unsupported", `The model "${model}" has no tokenizer.`);
   return tokenizer;
 }
 
-function chatOf({ chat }: EdgeEngine, model: string) {
+function chatOf({ chat }: PlacedEngine, model: string) {
   if (chat === null) throw new GriffinError("unsupported", `The model "${model}" has no chat tokens.`);
   return chat;
 }

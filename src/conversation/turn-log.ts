@@ -3,7 +3,7 @@ import type { TurnView } from "./protocol.ts";
 
 /** The line. `object` is the Durable Object's id, not its name: whoever knows the name may read the chat. */
 export function turnLine(object: string, view: TurnView): string {
-  const { turn, branch, status, state, usage, storage, options, error, createdMs, finishedMs } = view;
+  const { turn, branch, status, state, placement, usage, storage, options, error, createdMs, finishedMs } = view;
   return JSON.stringify({
     event: "turn",
     object,
@@ -13,6 +13,7 @@ export function turnLine(object: string, view: TurnView): string {
     turn_status: status,
     error_code: error?.code,
     state,
+    placement,
     prompt_tokens: usage?.promptTokens,
     cached_tokens: usage?.cachedTokens,
     computed_tokens: usage?.computedTokens,

@@ -1,4 +1,5 @@
 // Turns: the rows of the tree, and their tokens.
+import type { RanAt } from "../engine/placement.ts";
 import { GriffinError, type ErrorCode } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import { type Database, sizeBytes, type Written } from "./database.ts";
@@ -36,6 +37,8 @@ export interface TurnRow extends TurnStep {
   text: string;
   finishReason: TurnView["finishReason"];
   state: StateOrigin | null;
+  /** Where it ran; null where nothing is known of that. */
+  placement: RanAt | null;
   usage: TurnUsage | null;
   storage: TurnStorage | null;
   error: TurnError | null;
@@ -71,6 +74,7 @@ export interface TurnOutcome {
   text: string;
   finishReason: TurnView["finishReason"];
   state: StateOrigin;
+  placement: RanAt | null;
   usage: TurnUsage;
   /** Tokens that were read, and generated. */
   promptTokens: readonly number[];
@@ -80,7 +84,7 @@ export interface TurnOutcome {
   nowMs: number;
 }
 
-type Reply = Pick<TurnRow, "text" | "finishReason" | "state" | "usage" | "error">;
+type Reply = Pick<TurnRow, "text" | "finishReason" | "state" | "placement" | "usage" | "error">;
 
 /** Options that turns of earlier code did not keep. */
 const optionsOfOld = {
@@ -92,9 +96,10 @@ const optionsOfOld = {
   sharedBy: null,
   chargedTo: null,
   notify: null,
+  isBatch: false,
 } as const;
 
-const noReply: Reply = { text: "", finishReason: null, state: null, usage: null, error: null };
+const noReply: Reply = { text: "", finishReason: null, state: null, placement: null, usage: null, error: null };
 
 interface StepColumns extends Record<string, string | number | null | ArrayBuffer> {
   turn: number;
@@ -282,7 +287,7 @@ export function countImports(db: Database): number {
 export function importedOutcome(tokens: readonly number[], nowMs: number): TurnOutcome {
   const usage = { promptTokens: 0, cachedTokens: 0, completionTokens: 0, computedTokens: 0 };
   const nothing = { text: "", finishReason: null, replyTokens: [], logProbabilities: null };
-  return { ...nothing, status: "completed", state: "restored", usage, promptTokens: tokens, nowMs };
+  return { ...nothing, status: "completed", state: "restored", placement: null, usage, promptTokens: tokens, nowMs };
 }
 
 export function addAttempt(db: Database, turn: number): number {
@@ -323,8 +328,8 @@ export function finishTurn(
   state: { endPosition: number | null; checkpoint: string | null; stateBytes: number },
   before: Written,
 ): TurnStorage {
-  const { status, nowMs, text, finishReason, usage } = outcome;
-  const reply: Reply = { text, finishReason, state: outcome.state, usage, error: null };
+  const { status, nowMs, text, finishReason, placement, usage } = outcome;
+  const reply: Reply = { text, finishReason, state: outcome.state, placement, usage, error: null };
   const values = [
     status,
     nowMs,
@@ -417,13 +422,13 @@ export function forgetReading(db: Database, turns: readonly number[]): void {
 
 /** Deletes the text of an item, and returns the turn as it is then. */
 export function emptyItem(db: Database, row: TurnRow, item: number): TurnRow {
-  const { turn, finishReason, state, usage, error } = row;
+  const { turn, finishReason, state, placement, usage, error } = row;
   const removedItems = [...row.removedItems, item];
   const emptied = { ...row, removedItems };
   if (item === 0) {
     const kinds = "('reply', 'reply_tokens', 'log_probabilities')";
     db.write(`turn ${turn}`, `DELETE FROM parts WHERE turn = ? AND kind IN ${kinds}`, turn);
-    const reply = toJson({ text: "", finishReason, state, usage, error });
+    const reply = toJson({ text: "", finishReason, state, placement, usage, error });
     const query = "UPDATE turns SET reply = ?, reply_tokens = ? WHERE turn = ?";
     db.write(`turn ${turn}`, query, reply, packTokens([]), turn);
     emptied.text = "";
@@ -462,6 +467,8 @@ function toTurn(db: Database, row: Columns): TurnRow {
     repeatKey: row.repeat_key,
     endsWithClient: row.ends_with_client === 1,
     attempts: row.attempts,
+    ...noReply,
+    // Of turns of earlier code there is no more than this known.
     ...reply,
     storage: isCounted ? { stateBytes, rowsWritten, bytesWritten } : null,
   };

@@ -39,10 +39,10 @@ const noSuchTurn = (turn: number) => new GriffinError("not_found", `There is no 
 /** A stored turn; `text` is what a turn in progress has so far. */
 export function viewOf(row: TurnRow, text = row.text): TurnView {
   const { turn, parent, branch, kind, status, createdMs, finishedMs, messages, removedItems, options, metadata } = row;
-  const { finishReason, state, usage, storage, error } = row;
+  const { finishReason, state, placement, usage, storage, error } = row;
   const request = { turn, parent, branch, kind, createdMs, messages, removedItems, options, metadata };
   const reply = { text, mayCall: mayCall(options), finishReason };
-  return { ...request, ...reply, status, finishedMs, state, usage, storage, error };
+  return { ...request, ...reply, status, finishedMs, state, placement, usage, storage, error };
 }
 
 /** A turn as lists show it: they go on past one whose texts are damaged. */
@@ -65,6 +65,7 @@ function damagedTurn(step: TurnStep, { code, message }: GriffinError): ListedTur
     mayCall: false,
     finishReason: null,
     state: null,
+    placement: null,
     usage: null,
     storage: null,
   };
@@ -74,6 +75,6 @@ function damagedTurn(step: TurnStep, { code, message }: GriffinError): ListedTur
 /** The first event of a turn's stream: the turn as it began, whenever it is asked for. */
 export function startedEvent(row: TurnRow): TurnEvent {
   const begun = { status: "in_progress", finishedMs: null, text: "", finishReason: null } as const;
-  const view = { ...viewOf(row), ...begun, state: null, usage: null, storage: null, error: null };
+  const view = { ...viewOf(row), ...begun, state: null, placement: null, usage: null, storage: null, error: null };
   return { type: "started", view };
 }

@@ -1,17 +1,18 @@
 // The edge engine: runs turns on a WASM instance in this process. Text, sampling and stopping are here; numbers are
 // Instance's. Several turns may run at once: each has a slot, and they take turns token by token, chunk by chunk.
-import { openCheckpoint, type OpenFile } from "../checkpoint/load.ts";
+import type { OpenFile } from "../checkpoint/load.ts";
 import type { CreateHash } from "../checkpoint/hash.ts";
 import type { Manifest } from "../checkpoint/manifest.ts";
 import { GriffinError } from "../errors.ts";
 import type { ChatTokens } from "../model/chat-template.ts";
 import type { Config } from "../model/config.ts";
 import { emptyState, type State } from "../model/state.ts";
-import { Tokenizer } from "../model/tokenizer.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
 import { checkReading, checkTurn, defaultMaxTokens, type TurnModel } from "./check-turn.ts";
 import type { Rows } from "./demand.ts";
 import type { Engine, GeneratedToken, Turn, TurnResult } from "./engine.ts";
 import { Instance, type InstanceOptions } from "./instance.ts";
+import { openModel, type OpenedModel } from "./opened-model.ts";
 import { pause } from "./pause.ts";
 import { createReply } from "./reply.ts";
 import { createSlots, type Lease, type Slots } from "./slots.ts";
@@ -31,32 +32,29 @@ export interface EdgeOptions extends InstanceOptions {
 }
 
 /** Runs turns of one checkpoint on WASM kernels. */
-export class EdgeEngine implements Engine {
+export class EdgeEngine implements Engine, OpenedModel {
   readonly config: Config;
   readonly manifest: Manifest;
-  /** null where the checkpoint has no chat tokens. */
   readonly chat: ChatTokens | null;
-  /** null where the checkpoint has no tokenizer: then turns have tokens but no text. */
   readonly tokenizer: Tokenizer | null;
   readonly instance: Instance;
   readonly #slots: Slots;
   #isBroken = false;
   #workSincePause = 0;
 
-  private constructor(checkpoint: Pick<EdgeEngine, "config" | "manifest" | "chat" | "tokenizer">, instance: Instance) {
-    this.config = checkpoint.config;
-    this.manifest = checkpoint.manifest;
-    this.chat = checkpoint.chat;
-    this.tokenizer = checkpoint.tokenizer;
+  constructor({ config, manifest, chat, tokenizer }: OpenedModel, instance: Instance) {
+    this.config = config;
+    this.manifest = manifest;
+    this.chat = chat;
+    this.tokenizer = tokenizer;
     this.instance = instance;
     this.#slots = createSlots(instance.layout.slots, (slotPtr) => instance.clear(slotPtr));
   }
 
   /** Loads a checkpoint into a new instance of griffin.wasm. */
   static async load(module: WebAssembly.Module, open: OpenFile, options: EdgeOptions = {}): Promise<EdgeEngine> {
-    const checkpoint = await openCheckpoint(open, options.createHash, options.heard);
-    const tokenizer = checkpoint.tokenizer === null ? null : new Tokenizer(checkpoint.tokenizer);
-    return new EdgeEngine({ ...checkpoint, tokenizer }, await Instance.load(module, checkpoint, options));
+    const { checkpoint, model } = await openModel(open, options.createHash, options.heard);
+    return new EdgeEngine(model, await Instance.load(module, checkpoint, options));
   }
 
   /** Lets go of what is not memory: threads, where it has a team. No turn may follow. */
@@ -72,6 +70,11 @@ export class EdgeEngine implements Engine {
   /** True while a turn has or wants a slot. */
   get isBusy(): boolean {
     return this.#slots.isBusy();
+  }
+
+  /** What it takes of memory. */
+  get memoryBytes(): number {
+    return this.instance.layout.totalBytes;
   }
 
   get #model(): TurnModel {

@@ -9,6 +9,13 @@ import type { AppEnv } from "./context.ts";
 /** Where a limit does not say when it is over. */
 const limitedMs = 5_000;
 
+/** A limit is reached, or an origin is away: that is not the line's fault. */
+function retryAfterMsOf({ status, headers }: Response): number | null {
+  const retryAfterMs = headers.get("retry-after-ms");
+  if (retryAfterMs !== null) return Number(retryAfterMs);
+  return status === 429 ? limitedMs : null;
+}
+
 /** Runs a line's request. */
 export async function runLine(
   app: Hono<AppEnv>,
@@ -27,6 +34,6 @@ export async function runLine(
     requestId: response.headers.get("x-request-id") ?? "",
     body: answer,
     isPassing: response.status >= 400 && response.headers.get("x-should-retry") !== "false",
-    retryAfterMs: response.status === 429 ? Number(response.headers.get("retry-after-ms") ?? limitedMs) : null,
+    retryAfterMs: retryAfterMsOf(response),
   };
 }

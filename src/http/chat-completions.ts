@@ -6,6 +6,7 @@ import type { TurnRequest } from "../conversation/protocol.ts";
 import { chatMessages, toMessages } from "./chat-messages.ts";
 import { chatChunks, chatCompletion } from "./chat-chunks.ts";
 import { charged } from "./access.ts";
+import { callerOf } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
 import { wireError } from "./errors.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
@@ -63,6 +64,7 @@ export const chatCompletions = new Hono<AppEnv>().post("/v1/chat/completions", a
     format,
     tools,
     chargedTo: context.var.charge,
+    isBatch: callerOf(context.env) !== null,
   });
   const { repeatKey, repeatWithinMs, isNamed } = await repeatOf(context, text, false);
   const request: TurnRequest = {

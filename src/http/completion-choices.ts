@@ -100,7 +100,7 @@ function likeliest({ token, name, top }: PlacedToken, logProbability: number): R
 }
 
 /** `usage`, and our own fields: a completion begins with nothing and keeps nothing. */
-function costOf({ promptTokens, completionTokens, computedTokens }: CompletionUsage) {
+function costOf({ promptTokens, completionTokens, computedTokens, placement }: CompletionUsage) {
   return {
     usage: {
       prompt_tokens: promptTokens,
@@ -115,6 +115,7 @@ function costOf({ promptTokens, completionTokens, computedTokens }: CompletionUs
       computed_tokens: computedTokens,
       rows_written: 0,
       bytes_written: 0,
+      placement,
     },
   };
 }

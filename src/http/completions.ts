@@ -10,6 +10,7 @@ import {
 } from "../conversation/completion-protocol.ts";
 import { completionChunks, textCompletion, type CompletionHead } from "./completion-choices.ts";
 import { charged } from "./access.ts";
+import { callerOf } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
 import { wireError } from "./errors.ts";
 import { liveBody, patientJson, sseFiller } from "./live-body.ts";
@@ -100,6 +101,7 @@ export const completions = new Hono<AppEnv>().post("/v1/completions", async (con
     topLogProbabilities: body.logprobs ?? null,
     format,
     chargedTo: context.var.charge,
+    isBatch: callerOf(context.env) !== null,
   });
   const n = body.n ?? 1;
   const stub = workStub(context);

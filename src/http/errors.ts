@@ -71,6 +71,9 @@ export function wireError(error: unknown): WireError {
   };
 }
 
+/** After a failure of an origin a request may come again so soon. */
+const originRetryMs = 5_000;
+
 /** The answer to a request that failed. */
 export function errorResponse(error: unknown, headers: Record<string, string> = {}, status?: number): Response {
   const code = codeOf(error);
@@ -82,6 +85,8 @@ export function errorResponse(error: unknown, headers: Record<string, string> = 
         ...(!isPassing(code) && { "x-should-retry": "false" }),
         // Unless told, it is the tokens of this minute that are used up.
         ...(code === "rate_limited" && retryHeaders(retryAfterMs("tokens", Date.now()))),
+        // How long an origin is left alone is known where it failed; asked before that, it costs nothing.
+        ...(code === "origin_failed" && retryHeaders(originRetryMs)),
         ...headers,
       },
     },

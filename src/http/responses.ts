@@ -121,6 +121,7 @@ export const responses = new Hono<AppEnv>()
       format,
       tools,
       chargedTo: context.var.charge,
+      isBatch: callerOf(context.env) !== null,
     });
     const repeat = await repeatOf(context, text, !body.conversation && !body.previous_response_id);
     const { object, place, unknown, messages, answered } = await asked(context, body, tools, repeat);

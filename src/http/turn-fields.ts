@@ -67,12 +67,20 @@ interface Rest {
   tools?: ToolUse | null;
   sharedBy?: string | null;
   chargedTo?: TurnOptions["chargedTo"];
+  isBatch?: boolean;
 }
 
 /** A turn's options, all filled in. Fails with `model_not_found`. */
 export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
   const { modelIds, maxTokens: limit, maxTokensField, topLogProbabilities, format, tools = null } = rest;
-  const { background = false, store = true, truncation = "disabled", sharedBy = null, chargedTo = null } = rest;
+  const {
+    background = false,
+    store = true,
+    truncation = "disabled",
+    sharedBy = null,
+    chargedTo = null,
+    isBatch = false,
+  } = rest;
   const most = mostReplyTokens(topLogProbabilities);
   if ((limit ?? 0) > most) {
     const why = topLogProbabilities === null ? "" : " with log-probabilities";
@@ -107,6 +115,7 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
     sharedBy,
     chargedTo,
     notify: null,
+    isBatch,
   };
 }
 

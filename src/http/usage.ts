@@ -11,11 +11,13 @@ export interface Report {
     computed_tokens: number;
     rows_written: number;
     bytes_written: number;
+    /** Where it ran. */
+    placement: ListedTurn["placement"];
   } | null;
 }
 
 /** What was restored, computed and written for a turn; known when it is over. */
-export function reportOf({ state, usage, storage }: ListedTurn): Report {
+export function reportOf({ state, placement, usage, storage }: ListedTurn): Report {
   if (usage === null) return { state, griffin: null };
   return {
     state,
@@ -25,6 +27,7 @@ export function reportOf({ state, usage, storage }: ListedTurn): Report {
       computed_tokens: usage.computedTokens,
       rows_written: storage?.rowsWritten ?? 0,
       bytes_written: storage?.bytesWritten ?? 0,
+      placement,
     },
   };
 }

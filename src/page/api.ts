@@ -18,7 +18,7 @@ interface Part {
 export interface Report {
   state?: "restored" | "recomputed" | "shared" | "cold" | null;
   usage?: { input_tokens: number; output_tokens: number } | null;
-  griffin?: { state_bytes: number; restored_tokens: number; computed_tokens: number } | null;
+  griffin?: { state_bytes: number; restored_tokens: number; computed_tokens: number; placement?: string | null } | null;
 }
 
 export interface Item extends Report {

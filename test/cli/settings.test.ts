@@ -10,6 +10,12 @@ describe("settings", () => {
     for (const secret of ["a b", "a\n", "ä"]) expect(() => settingsOf({ KEY_SECRET: secret })).toThrow(/KEY_SECRET/);
   });
 
+  it("of an origin are looked at before anything starts", () => {
+    const url = "https://origin.example/{model}";
+    expect(settingsOf({ ORIGIN_URL: url, ORIGIN_BATCHES: "edge" })).toMatchObject({ ORIGIN_URL: url });
+    expect(() => settingsOf({ ORIGIN_URL: "origin.example" })).toThrow(/ORIGIN_URL must be an address/);
+  });
+
   it("stand in a file as they are: with quotes they do not have, and without references", () => {
     const set = { ADMIN_KEY: "a$HOME#=", MODERATION: '{"url": "x"}', OPERATOR: `it's "me"` };
     expect(settingsFile(set)).toBe(`ADMIN_KEY='a\\$HOME#='\nMODERATION='{"url": "x"}'\nOPERATOR=\`it's "me"\`\n`);

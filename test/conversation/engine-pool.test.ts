@@ -1,11 +1,13 @@
 // The engines of an isolate: loaded once each, within one memory, though others fail, vanish or are in use. Real
 // engines of pocket; only their names differ.
 import { beforeAll, describe, expect, it } from "vitest";
-import { EnginePool, type LoadEngine } from "../../src/conversation/engine-pool.ts";
+import { EnginePool, type LoadEngine as LoadPooled } from "../../src/conversation/engine-pool.ts";
 import { EdgeEngine } from "../../src/engine/edge.ts";
 import { GriffinError } from "../../src/errors.ts";
 import { opener, type Folder } from "../checkpoint/folders.ts";
 import { checkpointFolder, kernelModule } from "../parity/models.ts";
+
+type LoadEngine = LoadPooled<EdgeEngine>;
 
 const quick = { silenceMs: 2_000, patienceMs: 400, pollMs: 2 };
 const mib = 2 ** 20;
@@ -39,7 +41,7 @@ async function use(engine: EdgeEngine): Promise<() => Promise<unknown>> {
 
 describe("a pool of engines", () => {
   it("loads each once, for all who ask", async () => {
-    const pool = new EnginePool(64 * mib, quick);
+    const pool = new EnginePool<EdgeEngine>(64 * mib, quick);
     let loads = 0;
     const counted: LoadEngine = (...args) => (loads++, load(...args));
     const engines = await Promise.all(Array.from({ length: 20 }, () => pool.engine("a", counted)));
@@ -49,7 +51,7 @@ describe("a pool of engines", () => {
 
   it("never lets engines that are loaded side by side take more than there is", async () => {
     const limitBytes = 3 * mostBytes;
-    const pool = new EnginePool(limitBytes, quick);
+    const pool = new EnginePool<EdgeEngine>(limitBytes, quick);
     const held: EdgeEngine[] = [];
     const sum = () => held.reduce((bytes, { instance }) => bytes + instance.layout.totalBytes, 0);
     await Promise.all(
@@ -67,7 +69,7 @@ describe("a pool of engines", () => {
   });
 
   it("forgets those that nobody uses, the one asked for longest ago first, and no more than it must", async () => {
-    const pool = new EnginePool(Math.ceil(4.9 * mostBytes), quick);
+    const pool = new EnginePool<EdgeEngine>(Math.ceil(4.9 * mostBytes), quick);
     const [a, b, c] = [await pool.engine("a", load), await pool.engine("b", load), await pool.engine("c", load)];
     await pool.engine("a", load);
     await pool.engine("d", load);
@@ -77,7 +79,7 @@ describe("a pool of engines", () => {
   });
 
   it("keeps those in use, and waits for them when another needs their memory", async () => {
-    const pool = new EnginePool(mostBytes + leastBytes - 1, quick);
+    const pool = new EnginePool<EdgeEngine>(mostBytes + leastBytes - 1, quick);
     const a = await pool.engine("a", load);
     const release = await use(a);
     await expect(pool.engine("b", load)).rejects.toMatchObject({ code: "overloaded" });
@@ -90,16 +92,16 @@ describe("a pool of engines", () => {
   });
 
   it("makes all the room there is for a model that needs more than half of it", async () => {
-    const pool = new EnginePool(Math.ceil(1.5 * leastBytes), quick);
+    const pool = new EnginePool<EdgeEngine>(Math.ceil(1.5 * leastBytes), quick);
     const a = await pool.engine("a", load);
     expect(await pool.engine("b", load)).toBeDefined();
     expect(await pool.engine("a", load)).not.toBe(a);
-    const tooSmall = new EnginePool(leastBytes - 1, quick);
+    const tooSmall = new EnginePool<EdgeEngine>(leastBytes - 1, quick);
     await expect(tooSmall.engine("a", load)).rejects.toMatchObject({ code: "model_too_large" });
   });
 
   it("loads again where another's load failed, but not once for everybody who waits", async () => {
-    const pool = new EnginePool(64 * mib, quick);
+    const pool = new EnginePool<EdgeEngine>(64 * mib, quick);
     let loads = 0;
     const fails: LoadEngine = async () => {
       loads++;
@@ -118,7 +120,7 @@ describe("a pool of engines", () => {
   });
 
   it("gives up a load that died, whoever waits for it or for its memory", async () => {
-    const pool = new EnginePool(64 * mib, { silenceMs: 1_000, patienceMs: 10_000, pollMs: 2 });
+    const pool = new EnginePool<EdgeEngine>(64 * mib, { silenceMs: 1_000, patienceMs: 10_000, pollMs: 2 });
     let loads = 0;
     const diesOnce: LoadEngine = (...args) => (loads++ === 0 ? new Promise(() => undefined) : load(...args));
     void pool.engine("a", diesOnce).catch(() => undefined);

@@ -7,7 +7,14 @@ const id = `chatcmpl_${objectName}_3`;
 const common = { id, object: "chat.completion.chunk", created: 1_700_000_000, model: "pocket" };
 const report = {
   state: "restored",
-  griffin: { state_bytes: 45_056, restored_tokens: 20, computed_tokens: 14, rows_written: 5, bytes_written: 9_000 },
+  griffin: {
+    state_bytes: 45_056,
+    restored_tokens: 20,
+    computed_tokens: 14,
+    rows_written: 5,
+    bytes_written: 9_000,
+    placement: "edge",
+  },
 };
 const usage = {
   prompt_tokens: 30,

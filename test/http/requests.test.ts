@@ -247,6 +247,7 @@ describe("a turn's options", () => {
       sharedBy: null,
       chargedTo: null,
       notify: null,
+      isBatch: false,
     });
   });
 

@@ -60,7 +60,14 @@ const response = {
     total_tokens: 34,
   },
   state: "restored",
-  griffin: { state_bytes: 45_056, restored_tokens: 20, computed_tokens: 14, rows_written: 5, bytes_written: 9_000 },
+  griffin: {
+    state_bytes: 45_056,
+    restored_tokens: 20,
+    computed_tokens: 14,
+    rows_written: 5,
+    bytes_written: 9_000,
+    placement: "edge",
+  },
 };
 const refused: TurnView = {
   ...started,

@@ -23,6 +23,7 @@ export const finished: TurnView = {
   mayCall: false,
   finishReason: "stop",
   state: "restored",
+  placement: "edge",
   usage: { promptTokens: 30, cachedTokens: 20, completionTokens: 4, computedTokens: 14 },
   storage: { stateBytes: 45_056, rowsWritten: 5, bytesWritten: 9_000 },
   error: null,

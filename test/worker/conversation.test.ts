@@ -178,6 +178,7 @@ describe("a conversation", () => {
             text: "",
             finishReason: "stop",
             state: "cold",
+            placement: "edge",
             usage: { promptTokens: 0, cachedTokens: 0, completionTokens: 0, computedTokens: 0 },
             promptTokens: [],
             replyTokens: [],

@@ -28,7 +28,7 @@ describe("the engine of an isolate", () => {
     const expected = await tell("before");
     const broken = await runInDurableObject(objectOf("before"), async () => {
       const engine = await engineOf("pocket", env);
-      const { instance } = engine;
+      const { instance } = engine.edge!;
       const forward = instance.forward.bind(instance);
       let passes = 0;
       // A slot beyond the end of memory: the kernel really traps.
@@ -70,9 +70,9 @@ describe("the engine of an isolate", () => {
     });
     await runInDurableObject(objectOf("no room"), async () => {
       const engine = await engineOf("pocket", env);
-      const { slots, totalBytes } = engine.instance.layout;
+      const { slots, totalBytes } = engine.edge!.instance.layout;
       expect(engine.isBusy).toBe(false);
-      expect(engine.instance.bytes(Math.min(...slots), totalBytes).every((byte) => byte === 0)).toBe(true);
+      expect(engine.edge!.instance.bytes(Math.min(...slots), totalBytes).every((byte) => byte === 0)).toBe(true);
     });
   });
 
@@ -80,7 +80,7 @@ describe("the engine of an isolate", () => {
     await stubOf("zeroed").create({});
     await turn(stubOf("zeroed"), say("My name is Ada."));
     await runInDurableObject(objectOf("zeroed"), async () => {
-      const { instance } = await engineOf("pocket", env);
+      const { instance } = (await engineOf("pocket", env)).edge!;
       const { slots, totalBytes } = instance.layout;
       expect(slots.length).toBe(32);
       expect(totalBytes).toBeLessThan(memoryLimitBytes);

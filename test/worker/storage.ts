@@ -109,6 +109,7 @@ export function outcomeOf(overrides: Partial<TurnOutcome> = {}): TurnOutcome {
     text: "Hello.",
     finishReason: "stop",
     state: "restored",
+    placement: "edge",
     usage,
     promptTokens: [5, 6],
     replyTokens: [7],

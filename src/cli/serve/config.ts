@@ -64,6 +64,7 @@ function workerdConfig(config: WranglerConfig, files: string[]): string {
     ),
     // The operator's own services may be on this machine, where workerd lets the worker reach nothing by itself.
     `(name = "MODERATOR", service = "operator")`,
+    `(name = "ORIGIN", service = "operator")`,
     // Webhooks use it in development alone: else they go where the worker may by itself, the public internet.
     `(name = "NEIGHBOURS", service = "neighbours")`,
     ...settings

@@ -1,5 +1,6 @@
 // What the environment of `npm start` and `npm run serve` says to the worker, which knows no environment: the variables
 // and secrets that a deployment has. Both listen on 127.0.0.1 alone, so without an administrators' key they are open.
+import { originSettings } from "../../engine/origin/settings.ts";
 
 /** Variables and secrets of the worker; src/conversation/env.ts says what each is for. */
 export const settings = [
@@ -9,17 +10,22 @@ export const settings = [
   "MODERATION",
   "MODERATION_KEY",
   "OPERATOR",
+  "ORIGIN_BATCHES",
+  "ORIGIN_KEY",
+  "ORIGIN_PREFILL_TOKENS",
+  "ORIGIN_URL",
   "RETENTION_DAYS",
   "WEBHOOKS_DEVELOPMENT",
 ] as const;
 
-/** Those that are set, and whether keys are needed. Fails on a secret that no header can carry. */
+/** Those that are set, and whether keys are needed. Fails on a secret that no header can carry, and on an origin that is none. */
 export function settingsOf(environment: NodeJS.ProcessEnv): Record<string, string> {
   for (const name of ["ADMIN_KEY", "KEY_SECRET"]) {
     if (/[^\x21-\x7e]/.test(environment[name] ?? "")) {
       throw new Error(`${name} may have neither white space nor letters outside ASCII in it.`);
     }
   }
+  originSettings(environment, "model");
   const given = settings.flatMap((name) => (environment[name] ? [[name, environment[name]] as const] : []));
   return { ACCESS: environment["ADMIN_KEY"] ? "keys" : "open", ...Object.fromEntries(given) };
 }

@@ -1,7 +1,7 @@
 // The origin engine: runs turns of a checkpoint at an origin, which has the same graph, weights and state, on another
 // machine (origin/PROTOCOL.md). Text is spelt here; numbers, sampling and stopping are the origin's. An interrupted turn
 // leaves nothing behind there: whoever has the tokens it gave may run it again, here or anywhere.
-import { openCheckpoint, type Checkpoint, type OpenFile } from "../../checkpoint/load.ts";
+import type { OpenFile } from "../../checkpoint/load.ts";
 import type { CreateHash } from "../../checkpoint/hash.ts";
 import { graphFile, type Manifest } from "../../checkpoint/manifest.ts";
 import { GriffinError } from "../../errors.ts";
@@ -9,9 +9,10 @@ import type { ChatTokens } from "../../model/chat-template.ts";
 import type { Config } from "../../model/config.ts";
 import { weightsFile } from "../../model/graph.ts";
 import { emptyState, stateLayout, type State } from "../../model/state.ts";
-import { Tokenizer } from "../../model/tokenizer.ts";
+import type { Tokenizer } from "../../model/tokenizer.ts";
 import { checkReading, checkReply, checkTurn, defaultMaxTokens } from "../check-turn.ts";
 import type { Engine, GeneratedToken, Turn, TurnResult } from "../engine.ts";
+import { openModel, type OpenedModel } from "../opened-model.ts";
 import { parseSampling } from "../sampling.ts";
 import { createSpelling } from "../spelling.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
@@ -44,21 +45,19 @@ export type Prefilled = Pick<OriginResult, "state" | "promptTokens" | "computedT
 };
 
 /** Runs turns of one checkpoint at an origin. */
-export class OriginEngine implements Engine {
+export class OriginEngine implements Engine, OpenedModel {
   readonly config: Config;
   readonly manifest: Manifest;
-  /** null where the checkpoint has no chat tokens. */
   readonly chat: ChatTokens | null;
-  /** null where the checkpoint has no tokenizer: then turns have tokens but no text. */
   readonly tokenizer: Tokenizer | null;
   readonly #model: OriginModel;
   readonly #address: OriginAddress;
 
-  constructor({ config, manifest, chat, tokenizer }: Checkpoint, options: OriginOptions) {
+  constructor({ config, manifest, chat, tokenizer }: OpenedModel, options: OriginOptions) {
     this.config = config;
     this.manifest = manifest;
     this.chat = chat;
-    this.tokenizer = tokenizer === null ? null : new Tokenizer(tokenizer);
+    this.tokenizer = tokenizer;
     this.#model = {
       checkpoint: manifest.files[weightsFile].sha256,
       graph: manifest.files[graphFile].sha256,
@@ -76,7 +75,8 @@ export class OriginEngine implements Engine {
 
   /** Opens a checkpoint folder, but not its weights, which only the origin needs. */
   static async open(open: OpenFile, options: OriginOptions): Promise<OriginEngine> {
-    return new OriginEngine(await openCheckpoint(open, options.createHash), options);
+    const { model } = await openModel(open, options.createHash);
+    return new OriginEngine(model, options);
   }
 
   /** How long the origin is left alone because it failed; 0 while it may be asked. */

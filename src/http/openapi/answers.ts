@@ -42,6 +42,12 @@ const report = {
       computed_tokens: count,
       rows_written: count,
       bytes_written: count,
+      placement: z
+        .enum(["edge", "origin", "origin_prefill", "origin_then_edge"])
+        .nullable()
+        .describe(
+          "Where it ran: at the edge; at the origin; read at the origin and replied to at the edge; or begun at the origin, which was lost, and ended at the edge. null where there was no reply",
+        ),
     })
     .nullable()
     .describe("What was restored, computed and written; null until it is known"),

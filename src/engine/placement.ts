@@ -1,0 +1,55 @@
+// Placement: what decides where a turn runs. A checkpoint that does not fit here runs at the origin; so do lines of
+// batches, for which nobody waits; a long prompt is read there and replied to here; everything else runs here. An origin
+// that is away is as good as none, but for a checkpoint that is nowhere else.
+import { GriffinError } from "../errors.ts";
+
+/** Where a turn is to run: here, at the origin, or read there and replied to here. */
+export type Placement = "edge" | "origin" | "origin_prefill";
+
+/** Where it has run: the origin may have been lost in the middle of a reply, which then went on here. */
+export type RanAt = Placement | "origin_then_edge";
+
+/** So many tokens are read at the edge, and more at an origin, unless told. */
+export const defaultPrefillTokens = 1024;
+
+export interface PlacementFacts {
+  /** Whether the edge has the checkpoint: it has its weights, and they fit into its memory. */
+  isHere: boolean;
+  /** An origin that failed a moment ago is away. */
+  origin: "none" | "away" | "there";
+  /** Tokens to read that no state has. */
+  newTokens: number;
+  /** Prompts of more tokens are read at the origin. */
+  prefillTokens: number;
+  /** The turn is a line of a batch, and batches go to the origin. */
+  isForOrigin: boolean;
+  /** Only the edge can hold a reply to a format. */
+  hasFormat: boolean;
+}
+
+/** Where a turn runs. Throws `model_too_large` or `unsupported` where that is nowhere. */
+export function placement(facts: PlacementFacts): Placement {
+  const { isHere, origin, newTokens, prefillTokens, isForOrigin, hasFormat } = facts;
+  if (!isHere) {
+    if (origin === "none") throw new GriffinError("model_too_large", "The model does not fit here, and has no origin.");
+    if (hasFormat) {
+      throw new GriffinError(
+        "unsupported",
+        "Replies of this model cannot be held to a format, such as JSON or calls of tools: it runs at an origin alone.",
+      );
+    }
+    // Where it is away, asking says when it is asked again.
+    return "origin";
+  }
+  if (origin !== "there") return "edge";
+  if (isForOrigin && !hasFormat) return "origin";
+  return newTokens > prefillTokens ? "origin_prefill" : "edge";
+}
+
+/** Where work ran that had several parts. */
+export function together(parts: Iterable<RanAt>): RanAt | null {
+  const [first, ...others] = new Set(parts);
+  if (first === undefined || others.length === 0) return first ?? null;
+  const isReadThere = [first, ...others].every((part) => part === "edge" || part === "origin_prefill");
+  return isReadThere ? "origin_prefill" : "origin_then_edge";
+}
