@@ -12,6 +12,9 @@ import numpy as np
 
 from .errors import GriffinError
 
+#: The last position there is: it is an i32.
+MAX_POSITION = 2**31 - 1
+
 #: Name of an entry -> what is stored, and its shape; in the order of the data.
 Layout = Mapping[str, tuple[np.dtype, tuple[int, ...]]]
 
@@ -31,6 +34,12 @@ def is_ring(name: str) -> bool:
 def layout_bytes(layout: Layout) -> int:
     """Bytes of a state."""
     return sum(dtype.itemsize * math.prod(shape) for dtype, shape in layout.values())
+
+
+def read_position(text: str) -> int | None:
+    """The position of a state as metadata have it, from 1 to MAX_POSITION; None where it is no such number."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= 10
+    return int(text) if is_number and 1 <= int(text) <= MAX_POSITION else None
 
 
 def check_state(arrays: Mapping[str, np.ndarray], position: int, layout: Layout) -> None:

@@ -103,7 +103,6 @@ class Model:
         count = tokens.shape[1]
         pos = states[POSITION][:, None] + jnp.arange(count, dtype=jnp.int32)
         last_index = jnp.maximum(lengths - 1, 0)
-        call = kernels.Call.of(lengths, self.mode)
 
         def last(x: jax.Array) -> jax.Array:
             return x if count == 1 else jnp.take_along_axis(x, last_index[:, None, None], axis=1)
@@ -111,7 +110,7 @@ class Model:
         values = run_graph(
             self.checkpoint.graph,
             {**self.weights, **states, "tokens": tokens, "pos": pos},
-            lambda node, inputs: kernels.run(node, inputs, call),
+            lambda node, inputs: kernels.run(node, inputs, lengths, self.mode),
             None if every else last,
         )
         after = {name: values[name + STATE_SUFFIX] for name in self.layout}

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from .batcher import Batcher
 from .compiled import keep_compiled
-from .layout import layout_bytes
+from .layout import MAX_POSITION, layout_bytes
 from .metrics import Metrics
 from .model import Model
-from .protocol import MAX_POSITION, Served
+from .protocol import Served
 from .settings import Settings
 from .spelling import Spelling
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import GriffinError
-from .layout import Layout, check_state
+from .layout import MAX_POSITION, Layout, check_state, read_position
 from .options import GenerateOptions, PrefillOptions, Warm, parse_options
 from .sampling import SamplingOptions
 from .tensors import HEADER_LIMIT_BYTES, Tensors, read_tensors, write_tensors
 
 VERSION = "1"
-MAX_POSITION = 2**31 - 1
 TOKEN_ARRAYS = ("tokens", "history", "replied")
 METADATA = {"format", "format_version", "checkpoint", "graph", "options"}
 
@@ -153,10 +152,10 @@ def _position(names: Mapping[str, str], state: Mapping, warm: Warm | None) -> in
         if "position" in names:
             raise _invalid("position comes with a state.")
         return 0 if warm is None else warm.position
-    text = names.get("position", "")
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and 1 <= int(text) <= MAX_POSITION):
+    position = read_position(names.get("position", ""))
+    if position is None:
         raise _invalid(f"position must be from 1 to {MAX_POSITION}.")
-    return int(text)
+    return position
 
 
 def _invalid(message: str) -> GriffinError:

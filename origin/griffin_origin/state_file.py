@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .errors import GriffinError
-from .layout import check_state
+from .layout import MAX_POSITION, check_state, read_position
 from .model import Model, States
 from .tensors import Tensors, header_bytes, read_tensors, write_tensors
 
 FORMAT = "griffin_state"
 FORMAT_VERSION = "1"
 TOKENS = "tokens"
-MAX_POSITION = 2**31 - 1
 
 
 def state_to_bytes(model: Model, row: States, tokens: Sequence[int]) -> bytes:
@@ -49,7 +48,9 @@ def state_from_bytes(model: Model, file: bytes) -> tuple[States, list[int]]:
         )
     if _digest(names, file[header_bytes(file) :]) != read.metadata.get("sha256"):
         raise _bad("It is damaged: its bytes are not the ones that its sha256 is of.")
-    position = _position(names)
+    position = read_position(names.get("position", ""))
+    if position is None:
+        raise _bad(f"Its position is not one from 1 to {MAX_POSITION}.")
     tokens = _tokens(model, read, position)
     if str(tokens[-1]) != names.get("last_token"):
         raise _bad("Its last token is not the one that its metadata names.")
@@ -58,13 +59,6 @@ def state_from_bytes(model: Model, file: bytes) -> tuple[States, list[int]]:
     arrays = {name: array for name, array in read.arrays.items() if name != TOKENS}
     check_state(arrays, position, model.layout)
     return model.row_of(arrays, position), tokens
-
-
-def _position(names: Mapping[str, str]) -> int:
-    text = names.get("position", "")
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and 1 <= int(text) <= MAX_POSITION):
-        raise _bad(f"Its position is not one from 1 to {MAX_POSITION}.")
-    return int(text)
 
 
 def _tokens(model: Model, read: Tensors, position: int) -> list[int]:

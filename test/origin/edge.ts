@@ -2,15 +2,16 @@
 //   edge.ts write FOLDER                    every model below as a checkpoint folder with what the edge computes: logits
 //                                           after every token, and the file of the state after half of them; and in
 //                                           far.tokens and far.f32 what pocket in int8 says far into a text
+//   edge.ts convert SOURCE FOLDER           the checkpoint in int8 of a folder of Hugging Face's
 //   edge.ts read CHECKPOINT STATE OUT       goes on from a state's file with the model's other tokens; writes the logits
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { EdgeEngine } from "../../src/engine/edge.ts";
 import { decodeStateFile, encodeStateFile, type StateModel } from "../../src/engine/state-file.ts";
 import type { KvDtype } from "../../src/model/state.ts";
 import type { Format } from "../../src/model/weights.ts";
 import type { Folder } from "../checkpoint/folders.ts";
-import { checkpointFolder, engineOf, score } from "../parity/models.ts";
+import { checkpointFolder, checkpointOf, engineOf, score } from "../parity/models.ts";
 import { goldenNames, readGolden, type GoldenName } from "../reference/golden.ts";
 import { randomModel, type RandomModelName } from "../reference/random-model.ts";
 
@@ -73,6 +74,11 @@ async function writeFar(target: string, engine: EdgeEngine): Promise<void> {
   );
 }
 
+async function convert(source: string, target: string): Promise<void> {
+  for (const [file, bytes] of await checkpointOf(source, "int8", "f32")) writeFileSync(path.join(target, file), bytes);
+  copyFileSync(path.join(source, "tokenizer.json"), path.join(target, "tokenizer.json"));
+}
+
 async function read(checkpoint: string, file: string, out: string): Promise<void> {
   const folder: Folder = new Map(
     readdirSync(checkpoint).map((name) => [name, Uint8Array.from(readFileSync(path.join(checkpoint, name)))]),
@@ -86,4 +92,5 @@ async function read(checkpoint: string, file: string, out: string): Promise<void
 
 const [command, ...paths] = process.argv.slice(2);
 if (command === "write") await write(paths[0]!);
+else if (command === "convert") await convert(paths[0]!, paths[1]!);
 else await read(paths[0]!, paths[1]!, paths[2]!);

@@ -13,7 +13,7 @@ from griffin_origin.model import Model, States
 
 GOLDENS = ("tiny-f32", "wide-bf16", "oneblock-f32", "pocket-f32")
 UNQUANTIZED = (*GOLDENS, "silu_uncapped_unscaled-f32")
-QUANTIZED = ("pocket-int8", "pocket-int4", "four_kv_heads_untied-int4")
+QUANTIZED = ("pocket-int8", "four_kv_heads_untied-int4")
 MODELS = (*UNQUANTIZED, *QUANTIZED)
 
 ROWS = 3

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 from client import Answer, Client, body, frames, take
-from conftest import ROOT, SETTINGS, free_port, wait_until
+from conftest import ROOT, free_port, small_checkpoint, wait_until
 from ray.serve.schema import ServeDeploySchema
 
 from griffin_origin.serve import ROUTER, GriffinOrigin
@@ -65,7 +65,7 @@ applications:
         ray_actor_options: {{num_cpus: 0.5}}
 """)
     environment = os.environ | {
-        "PYTHONPATH": str(ROOT / "origin"), "GRIFFIN_CHECKPOINT": SETTINGS.checkpoint, "GRIFFIN_ORIGIN_KEY": "k",
+        "PYTHONPATH": str(ROOT / "origin"), "GRIFFIN_CHECKPOINT": str(small_checkpoint()), "GRIFFIN_ORIGIN_KEY": "k",
         "GRIFFIN_SLOTS": "4", "GRIFFIN_CHUNK_TOKENS": "16", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder),
     }  # fmt: skip
     with (folder / "log").open("w") as log:
@@ -188,7 +188,7 @@ def test_the_configuration_for_production_is_one_that_ray_serve_takes():
 
 def test_one_process_without_ray_serves_and_stops_when_told():
     port = free_port()
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "origin"), "GRIFFIN_CHECKPOINT": SETTINGS.checkpoint}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "origin"), "GRIFFIN_CHECKPOINT": str(small_checkpoint())}
     environment |= {"GRIFFIN_SLOTS": "4", "GRIFFIN_CHUNK_TOKENS": "16"}
     process = subprocess.Popen([sys.executable, "-m", "griffin_origin", "--port", str(port)], env=environment)
     try:

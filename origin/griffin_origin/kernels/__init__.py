@@ -9,6 +9,7 @@ never reach a state, and a row of length 0 keeps its states bit for bit.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ from .numerics import Call, Mode
 from .rg_lru import rg_lru
 from .rms_norm import rms_norm
 
-__all__ = ["Call", "Mode", "run"]
+__all__ = ["Mode", "run"]
 
 KERNELS: Mapping[str, Any] = {
     "Add": add,
@@ -44,7 +45,14 @@ KERNELS: Mapping[str, Any] = {
 }
 
 
-def run(node: Node, inputs: list[jax.Array], call: Call) -> tuple[jax.Array, ...]:
-    """The outputs of a node."""
-    outputs = KERNELS[node.operator](*inputs, call=call, **node.attributes)
+def run(node: Node, inputs: list[jax.Array], lengths: jax.Array, mode: Mode) -> tuple[jax.Array, ...]:
+    """The outputs of a node; lengths i32 [B]."""
+    attributes = tuple(sorted(node.attributes.items()))
+    return _run(inputs, lengths, operator=node.operator, attributes=attributes, mode=mode)
+
+
+@partial(jax.jit, static_argnames=("operator", "attributes", "mode"))
+def _run(inputs: list[jax.Array], lengths: jax.Array, *, operator: str, attributes: tuple, mode: Mode) -> tuple:
+    """Jitted, so that calls with the same shapes are traced once for all layers."""
+    outputs = KERNELS[operator](*inputs, call=Call.of(lengths, mode), **dict(attributes))
     return outputs if isinstance(outputs, tuple) else (outputs,)
