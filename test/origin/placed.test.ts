@@ -1,4 +1,7 @@
 // Edge and origin as one engine, with real ones of both: chats that change sides, and origins that are killed.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { EdgeEngine } from "../../src/engine/edge.ts";
 import type { Engine } from "../../src/engine/engine.ts";
@@ -11,8 +14,10 @@ import { decodeStateFile, encodeStateFile } from "../../src/engine/state-file.ts
 import { renderPrompt } from "../../src/model/chat-template.ts";
 import type { Format } from "../../src/model/weights.ts";
 import { opener, type Folder } from "../checkpoint/folders.ts";
+import { griffin } from "../cli/program.ts";
 import { faultOf } from "../engine/origin/models.ts";
 import { checkpointFolder, engineOf, entriesOf, kernelModule, maxDifference, reply, score } from "../parity/models.ts";
+import { readTensors } from "../reference/safetensors.ts";
 import { talk } from "../serve/talk.ts";
 import { hasOrigin, openWay, skipNote, startOrigin, type RealOrigin, type Way } from "./real-origin.ts";
 
@@ -23,6 +28,12 @@ const tolerances: Record<string, { logits: number; state: number }> = {
   f32: { logits: 1e-3, state: 1e-3 },
   int8: { logits: 0.2, state: 0.02 },
 };
+
+/** Root mean square of a difference, relative to that of the values. */
+function relativeRms(values: Float32Array, expected: Float32Array): number {
+  const sum = (of: (i: number) => number) => expected.reduce((total, _, i) => total + of(i) ** 2, 0);
+  return Math.sqrt(sum((i) => (values[i] ?? NaN) - (expected[i] ?? NaN)) / sum((i) => expected[i] ?? NaN));
+}
 
 describe.skipIf(!hasOrigin).each<Format>(["f32", "int8"])(`pocket in %s at both${skipNote}`, (format) => {
   let folder: Folder;
@@ -221,6 +232,34 @@ describe.skipIf(!hasOrigin).each<Format>(["f32", "int8"])(`pocket in %s at both$
     expect(result).toMatchObject({ finishReason: "cancelled", completionTokens: 0, placement: "origin_prefill" });
     expect(result.state.position).toBe(result.promptTokens);
     expect(result.promptTokens).toBeLessThan(20_000);
+  });
+
+  it("griffin logits writes what the edge writes, reading chunks and token by token", async () => {
+    const checkpoint = mkdtempSync(path.join(tmpdir(), "griffin-logits-"));
+    for (const [name, bytes] of folder) writeFileSync(path.join(checkpoint, name), bytes);
+    const tokens = Array.from({ length: 40 }, (_, i) => 5 + ((i * 37) % 900));
+    writeFileSync(path.join(checkpoint, "tokens.json"), JSON.stringify(tokens));
+    const logits = async (...args: string[]) => {
+      const out = path.join(checkpoint, "out.safetensors");
+      const given = ["--tokens", path.join(checkpoint, "tokens.json"), "--out", out, "--states", ...args];
+      const outcome = await griffin(["logits", checkpoint, ...given], "", undefined, { GRIFFIN_ORIGIN_KEY: key });
+      return { ...outcome, tensors: outcome.status === 0 ? readTensors(out) : new Map<string, Float32Array>() };
+    };
+    const { tensors: expected } = await logits();
+    for (const chunk of ["40", "1"]) {
+      const { tensors, stderr } = await logits("--engine", "origin", "--url", way.url, "--chunk", chunk);
+      expect(stderr).toBe("");
+      expect([...tensors.keys()]).toEqual([...expected.keys()]);
+      expect(relativeRms(tensors.get("logits")!, expected.get("logits")!)).toBeLessThan(format === "f32" ? 1e-4 : 1e-2);
+      if (format === "f32") {
+        for (const [name, values] of expected)
+          expect(maxDifference(tensors.get(name)!, values), name).toBeLessThanOrEqual(1e-3);
+      }
+    }
+    expect((await logits("--engine", "origin")).stderr).toMatch(/Where is the origin/);
+    way.break();
+    expect((await logits("--engine", "origin", "--url", way.url)).stderr).toMatch(/cannot be reached/);
+    rmSync(checkpoint, { recursive: true });
   });
 
   it("a turn whose origin is killed in the middle goes on at the edge from what it said, and ends as it would have", async () => {

@@ -42,7 +42,7 @@ export async function startOrigin(
     JAX_COMPILATION_CACHE_DIR: path.join(root, ".cache/jax"),
     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS: "0",
     JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES: "-1",
-    GRIFFIN_CHECKPOINT: typeof checkpoint === "string" ? checkpoint : scratch,
+    GRIFFIN_CHECKPOINT: typeof checkpoint === "string" ? path.resolve(root, checkpoint) : scratch,
     // Few programs to compile.
     GRIFFIN_SLOTS: "4",
     GRIFFIN_CHUNK_TOKENS: "64",
