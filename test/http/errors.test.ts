@@ -20,6 +20,11 @@ describe("an error on the wire", () => {
     });
   });
 
+  it("of an origin that is away says when to come again", () => {
+    const { status, headers } = errorResponse(new GriffinError("origin_failed", "It is away."));
+    expect([status, headers.get("retry-after"), headers.get("x-should-retry")]).toEqual([503, "5", null]);
+  });
+
   it("is known by its code when it comes over RPC without its class", () => {
     const error = Object.assign(new Error("The conversation is busy."), { code: "conversation_busy" });
     expect(wireError(error)).toEqual({
