@@ -2,6 +2,10 @@
 
 import argparse
 import logging
+import os
+import signal
+import threading
+import time
 
 import uvicorn
 
@@ -14,10 +18,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="griffin_origin", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8790)
+    parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one has ended")
     given = parser.parse_args()
+    if given.with_parent:
+        threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("jax").setLevel(logging.WARNING)  # or it tells of every kind of device that is not there
     app = create_app(Origin(Settings.of()))
     uvicorn.run(app, host=given.host, port=given.port, access_log=False, timeout_graceful_shutdown=5)
+
+
+def end_with(parent: int) -> None:
+    """Ends this process when its parent has ended, however that was."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
