@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import SETTINGS, small_model
 from reading import known
 
 from griffin_origin.sampling import SamplingOptions
@@ -29,11 +30,11 @@ def reply(slots: Slots, slot: int, prompt: list[int], replied: list[int]) -> lis
     return said
 
 
-@pytest.mark.parametrize("name", ["tiny-f32", "wide-bf16", "pocket-int8", "four_kv_heads_untied-int4"])
+@pytest.mark.parametrize("name", ["tiny-f32", "wide-bf16", "small-int8", "four_kv_heads_untied-int4"])
 def test_a_reply_that_was_interrupted_anywhere_goes_on_with_the_tokens_it_would_have_had(name, edge_folder):
-    it = known(edge_folder / name)
-    slots = Slots(it.model, 4, 16, 8)
-    prompt = it.tokens[:20]
+    model = small_model() if name == "small-int8" else known(edge_folder / name).model
+    slots = Slots(model, SETTINGS.slots, SETTINGS.chunk_tokens, SETTINGS.dispatch_tokens)
+    prompt = [i * i % model.vocabulary for i in range(20)]
     whole = reply(slots, 0, prompt, [])
     assert len(set(whole)) > 5
     state = slots.row(0)
