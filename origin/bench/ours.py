@@ -51,11 +51,12 @@ class Decode:
         for slot in range(batch):
             self._slots.place(slot, row)
         self._budgets = np.full(batch, DISPATCH_TOKENS, np.int32)
+        self._given = self._slots.no_tokens()
         self._dispatch()
 
     def _dispatch(self) -> None:
         positions = np.full(self._batch, self._position, np.int32)
-        tokens = np.asarray(self._slots.decode(positions, self._budgets, False).tokens)
+        tokens = np.asarray(self._slots.decode(positions, self._budgets, self._given, False).tokens)
         if (tokens < 0).any():  # else less was done than is counted
             raise RuntimeError("A row has not decoded all its tokens.")
         self._position += DISPATCH_TOKENS

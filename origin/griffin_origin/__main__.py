@@ -18,7 +18,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="griffin_origin", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8790)
-    parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one has ended")
+    parser.add_argument(
+        "--with-parent", action="store_true", help="end when the process that started this one has ended"
+    )
     given = parser.parse_args()
     if given.with_parent:
         threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()

@@ -3,13 +3,13 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx
 import numpy as np
 import pytest
 from client import Answer, Client, body, frames, gather, take
-from conftest import serving, wait_until
+from conftest import SETTINGS, serving, wait_until
 
 PROMPT = [2, 4, 300, 17]
 LONG = 60_000
@@ -25,6 +25,15 @@ def streaming(client: Client, options: dict, tokens=PROMPT, **more):
         answer = Answer()
         take(answer, *next(rest))
         yield answer, rest
+
+
+@contextmanager
+def every_slot_taken(client: Client):
+    """As many turns that run as there are slots."""
+    with ExitStack() as turns:
+        for _ in range(SETTINGS.slots):
+            turns.enter_context(streaming(client, client.options(LONG, stop_tokens=[])))
+        yield
 
 
 def read_on(answer: Answer, rest) -> Answer:
@@ -172,9 +181,9 @@ def test_warm_states_give_way_least_recently_used_first_and_go_in_time():
 
 
 def test_a_full_queue_is_busy_and_a_wait_has_an_end():
-    with serving(slots=1, queue=1, wait_seconds=1, heartbeat_seconds=0.2) as (origin, url):
+    with serving(queue=1, wait_seconds=1, heartbeat_seconds=0.2) as (origin, url):
         client = Client(url)
-        with streaming(client, client.options(LONG, stop_tokens=[])), ThreadPoolExecutor(1) as pool:
+        with every_slot_taken(client), ThreadPoolExecutor(1) as pool:
             began = time.monotonic()
             waiting = pool.submit(
                 client.http.post, "/v1/generate", content=body(client.model, PROMPT, client.options())
@@ -193,14 +202,14 @@ def test_a_full_queue_is_busy_and_a_wait_has_an_end():
 
 
 def test_a_turn_that_takes_too_long_ends():
-    with serving(slots=1, turn_seconds=0.5) as (origin, url):
+    with serving(turn_seconds=0.5) as (origin, url):
         client = Client(url)
         assert client.generate(PROMPT, client.options(LONG, stop_tokens=[])).error["code"] == "timeout"
         wait_until(lambda: idle(origin))
 
 
 def test_a_failed_dispatch_ends_its_turns_and_the_next_ones_run(monkeypatch):
-    with serving(slots=1) as (origin, url):
+    with serving() as (origin, url):
         client = Client(url)
         expected = client.generate(PROMPT, client.options(5, stop_tokens=[], keep="warm")).tokens
         monkeypatch.setattr(origin.batcher._slots, "decode", lambda *_: 1 / 0)
@@ -215,7 +224,7 @@ def test_a_failed_dispatch_ends_its_turns_and_the_next_ones_run(monkeypatch):
 
 
 def test_stopping_tells_those_that_run():
-    with serving(slots=1) as (origin, url):
+    with serving() as (origin, url):
         client = Client(url)
         with streaming(client, client.options(LONG, stop_tokens=[])) as (answer, rest):
             threading.Thread(target=origin.close).start()
@@ -225,18 +234,18 @@ def test_stopping_tells_those_that_run():
 
 
 def test_a_client_that_closes_while_it_waits_leaves_the_queue():
-    with serving(slots=1) as (origin, url):
+    with serving() as (origin, url):
         client = Client(url)
-        with streaming(client, client.options(LONG, stop_tokens=[])):
+        with every_slot_taken(client):
             sent = body(client.model, PROMPT, client.options(0))
             with pytest.raises(httpx.ReadTimeout):
                 client.http.post("/v1/generate", content=sent, timeout=0.3)
             wait_until(lambda: not origin.batcher._waiting, 5)
-            assert len(origin.batcher._running) == 1
+            assert len(origin.batcher._running) == SETTINGS.slots
 
 
 def test_a_client_that_takes_nothing_is_gone():
-    with serving(slots=1, body_seconds=0.5) as (origin, url):
+    with serving(body_seconds=0.5) as (origin, url):
         client = Client(url)
         options = client.options(60_000, stop_tokens=[], top_log_probabilities=100)
         with streaming(client, options):
@@ -246,7 +255,7 @@ def test_a_client_that_takes_nothing_is_gone():
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_origin_whose_thread_dies_says_so_to_everybody(monkeypatch):
-    with serving(slots=1) as (origin, url):
+    with serving() as (origin, url):
         client = Client(url)
         monkeypatch.setattr(origin.batcher, "_step", lambda *_: 1 / 0)
         monkeypatch.setattr(origin.batcher, "_begin_anew", lambda *_: 1 / 0)

@@ -140,7 +140,7 @@ def test_a_state_and_a_warm_one(client, state):
 
 
 def test_too_much():
-    with serving(prompt_tokens=100, max_tokens=10, slots=1) as (_, url):
+    with serving(prompt_tokens=100, max_tokens=10) as (_, url):
         client = Client(url)
         limits = client.model["limits"]
         assert (limits["prompt_tokens"], limits["max_tokens"]) == (100, 10)
@@ -154,7 +154,7 @@ def test_too_much():
 
 
 def test_a_key_is_asked_for():
-    with serving(origin_key="a secret", slots=1) as (_, url):
+    with serving(origin_key="a secret") as (_, url):
         client = Client(url, authorization="Bearer a secret")
         assert client.generate(PROMPT, options()).metadata
         for wrong in (
@@ -188,7 +188,7 @@ def test_paths_and_methods_that_are_not_there(client):
 
 
 def test_a_body_that_does_not_come():
-    with serving(slots=1, body_seconds=0.3) as (_, url):
+    with serving(body_seconds=0.3) as (_, url):
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc")
