@@ -6,7 +6,14 @@ import path from "node:path";
 
 const root = path.resolve(import.meta.dirname, "..");
 const ruff = path.join(root, "origin/.venv/bin/ruff");
-const what = ["--config", "origin/pyproject.toml", "origin/griffin_origin", "test/origin", "test/python"];
+const what = [
+  "--config",
+  "origin/pyproject.toml",
+  "origin/griffin_origin",
+  "origin/bench",
+  "test/origin",
+  "test/python",
+];
 
 const commands = process.argv.includes("--fix") ? [["check", "--fix"], ["format"]] : [["check"], ["format", "--check"]];
 

@@ -8,6 +8,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from griffin_origin.checkpoint import ELEMENTS, Checkpoint
 from griffin_origin.graph import StoredTensor
 from griffin_origin.model import POSITION, Model

@@ -17,11 +17,11 @@ from bench.rounds import Contender, interleave
 from bench.sections import HAS_TORCH, OURS, RECURRENT, TRANSFORMER
 from bench.shapes import PLANS, griffin
 from conftest import ROOT
-from griffin_origin.checkpoint import read_checkpoint
-from griffin_origin.model import POSITION, Model
 from reading import MODELS
 
 from bench import ours
+from griffin_origin.checkpoint import read_checkpoint
+from griffin_origin.model import POSITION, Model
 
 TABLE = "embed_tokens.weight"
 
