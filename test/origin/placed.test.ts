@@ -99,6 +99,28 @@ describe.skipIf(!hasOrigin).each<Format>(["f32", "int8"])(`pocket in %s at both$
     expect(placements).toEqual(Array.from({ length: 3 }, () => ["origin", "origin_prefill", "edge"]).flat());
   });
 
+  it("a chat that stays at the origin finds its state there, and says what the edge alone says", async () => {
+    const lookups = async () => {
+      const headers = { authorization: `Bearer ${key}` };
+      const said = await (await fetch(`${way.url}/metrics`, { headers })).text();
+      return ["yes", "no"].map((found) =>
+        Number(RegExp(`warm_lookups_total{found="${found}"} (\\S+)`).exec(said)?.[1] ?? 0),
+      );
+    };
+    const [before = 0, missed = 0] = await lookups();
+    const engine = placed();
+    let [state, expected, last]: [State?, State?, number?] = [];
+    for (let i = 0; i < 4; i++) {
+      const turn = { tokens: promptOf(i, last ?? null), maxTokens: 24, sampling };
+      const ours = await reply(engine, { ...turn, state, isBatch: true } as PlacedTurn);
+      const alone = await reply(edge, { ...turn, state: expected });
+      expect(ours.text).toBe(alone.text);
+      [state, expected, last] = [ours.result.state, alone.result.state, ours.tokens.at(-1)!];
+    }
+    expect(await lookups()).toEqual([before + 3, missed]);
+    await expectClose(state!, expected!);
+  });
+
   it("a state that is taken along goes on at the other, and back", async () => {
     const { files } = edge.manifest;
     const [weights, graph] = [files["weights.safetensors"].sha256, files["graph.onnx"].sha256];

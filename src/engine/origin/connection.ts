@@ -36,21 +36,24 @@ const mostCancelPauseMs = 1_000;
 
 export class Connection {
   readonly #address: OriginAddress;
-  /** Names the turn. There may be several origins behind the address: all requests of one turn reach the same. */
+  /** Names the turn. */
   readonly #id = crypto.randomUUID();
+  /** There may be several origins behind the address: all requests of one session reach the same. */
+  readonly #session: string;
   readonly #attempt: Attempt;
   readonly #end = new AbortController();
   #isLost = false;
   #lossTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Throws `origin_failed` while the origin is left alone. */
-  constructor(address: OriginAddress) {
+  /** Throws `origin_failed` while the origin is left alone. `session`: of this turn alone unless told. */
+  constructor(address: OriginAddress, session?: string) {
     const attempt = address.breaker.admit();
     if (attempt === null) {
       const seconds = Math.ceil(address.breaker.waitMs / 1000);
       throw originFailed(`The origin failed a moment ago; it is asked again in ${seconds} s.`);
     }
     this.#address = address;
+    this.#session = session ?? this.#id;
     this.#attempt = attempt;
   }
 
@@ -122,7 +125,7 @@ export class Connection {
   #fetch(method: string, path: string, body?: Uint8Array<ArrayBuffer>): Promise<Response> {
     const { url, key, fetch } = this.#address;
     const headers = {
-      "x-session-id": this.#id,
+      "x-session-id": this.#session,
       ...(body && { "content-type": "application/octet-stream" }),
       ...(key && { authorization: `Bearer ${key}` }),
     };

@@ -4,6 +4,9 @@ import { GriffinError, type ErrorCode } from "../../errors.ts";
 import { checkShape, parseJson } from "../../model/parse-json.ts";
 import { errorPayload, originFailed, protocolHeader } from "./protocol.ts";
 
+/** The origin has not got the warm state that it was asked to begin with. */
+export class StateNeeded extends GriffinError {}
+
 /** Codes of PROTOCOL.md that are about the request; all others are the origin's own. */
 const codes: ReadonlyMap<string, ErrorCode> = new Map([
   ["invalid_argument", "invalid_argument"],
@@ -26,7 +29,8 @@ export function readFault(payload: Uint8Array, retryAfterMs = 0): OriginFault {
   const json = parseJson(new TextDecoder().decode(payload), name, "origin_failed");
   const { code, message } = checkShape(errorPayload, json, name, "origin_failed").error;
   const said = `The origin says ${code}: ${message}`;
-  return { error: new GriffinError(codes.get(code) ?? "origin_failed", said), isBusy: code === "busy", retryAfterMs };
+  const Fault = code === "state_needed" ? StateNeeded : GriffinError;
+  return { error: new Fault(codes.get(code) ?? "origin_failed", said), isBusy: code === "busy", retryAfterMs };
 }
 
 /** The fault in an answer that is no stream of frames; `body` is what could be read of it. */

@@ -20,6 +20,8 @@ import { Connection, type Fetch, type OriginAddress, type OriginTimes } from "./
 import { frameKinds, originFailed, type OriginModel } from "./protocol.ts";
 import { decodeResult, resultLimitBytes, type OriginResult } from "./result-body.ts";
 import { decodeTokens, type TokenNews } from "./tokens-frame.ts";
+import { StateNeeded } from "./faults.ts";
+import { stateName, WarmStates, type WarmState } from "./warm-states.ts";
 import { encodeTurn, generateOptions, type GenerateOptions, type TurnInput } from "./turn-body.ts";
 
 const defaultTimes: OriginTimes = { answerMs: 60_000, silenceMs: 30_000, cancelMs: 10_000 };
@@ -52,6 +54,7 @@ export class OriginEngine implements Engine, OpenedModel {
   readonly tokenizer: Tokenizer | null;
   readonly #model: OriginModel;
   readonly #address: OriginAddress;
+  readonly #warm = new WarmStates();
 
   constructor({ config, manifest, chat, tokenizer }: OpenedModel, options: OriginOptions) {
     this.config = config;
@@ -123,7 +126,7 @@ export class OriginEngine implements Engine, OpenedModel {
       const said = `${result?.completionTokens} tokens, stopped by ${result?.stoppedBy}`;
       throw originFailed(`The origin says of its reply: ${said}; it has ${replied.length}, stopped by ${stoppedBy}.`);
     }
-    const { logits: _, ...rest } = result;
+    const { logits: _, fingerprint: __, ...rest } = result;
     return { ...rest, text: spelling.end() };
   }
 
@@ -149,16 +152,34 @@ export class OriginEngine implements Engine, OpenedModel {
     accept: (news: TokenNews) => GeneratedToken,
     signal?: AbortSignal,
   ): AsyncGenerator<GeneratedToken, OriginResult | null, undefined> {
-    const turn = this.#turn("/v1/generate", input, (id) => generateOptions(id, options), signal);
-    try {
-      for (;;) {
-        const { done, value } = await turn.next();
-        if (done) return value;
-        yield accept(value);
+    const name = input.state.position > 0 ? await stateName(input.state) : null;
+    let warm = name === null ? undefined : this.#warm.take(name);
+    for (;;) {
+      const key = warm?.key ?? crypto.randomUUID();
+      const optionsOf = (id: string) => ({ ...generateOptions(id, options), keep: key, ...(warm && { warm }) });
+      const turn = this.#turn("/v1/generate", { ...input, isWarm: warm !== undefined }, optionsOf, signal, key);
+      try {
+        for (;;) {
+          const { done, value } = await turn.next();
+          if (!done) {
+            yield accept(value);
+            continue;
+          }
+          if (value?.fingerprint !== undefined) await this.#remember(value.state, key, value.fingerprint);
+          return value;
+        }
+      } catch (error) {
+        if (warm === undefined || !(error instanceof StateNeeded)) throw error;
+        warm = undefined;
+      } finally {
+        await turn.return(null); // where the caller went away
       }
-    } finally {
-      await turn.return(null); // where the caller went away
     }
+  }
+
+  async #remember(state: State, key: string, fingerprint: string): Promise<void> {
+    const warm: WarmState = { key, position: state.position, fingerprint };
+    this.#warm.add(await stateName(state), warm);
   }
 
   /** The tokens of a turn, and its result; null where it was lost because the origin did not hear of its cancel. */
@@ -167,9 +188,10 @@ export class OriginEngine implements Engine, OpenedModel {
     input: TurnInput,
     optionsOf: (id: string) => object,
     signal?: AbortSignal,
+    session?: string,
   ): AsyncGenerator<TokenNews, OriginResult | null, undefined> {
     if (signal?.aborted) throw cancelled();
-    const connection = new Connection(this.#address);
+    const connection = new Connection(this.#address, session);
     const cancel = () => void connection.cancel();
     signal?.addEventListener("abort", cancel, { once: true });
     try {

@@ -18,6 +18,8 @@ export interface OriginResult {
   promptTokens: number;
   completionTokens: number;
   computedTokens: number;
+  /** Of the state, where the origin kept it. */
+  fingerprint?: string;
 }
 
 const count = z
@@ -33,6 +35,7 @@ const facts = z.object({
   prompt_tokens: count,
   completion_tokens: count,
   computed_tokens: count,
+  fingerprint: z.string().max(128).optional(),
 });
 
 const logitsName = "logits";
@@ -69,6 +72,7 @@ export function decodeResult(payload: Uint8Array<ArrayBuffer>, model: OriginMode
     promptTokens: said.prompt_tokens,
     completionTokens: said.completion_tokens,
     computedTokens: said.computed_tokens,
+    ...(said.fingerprint !== undefined && { fingerprint: said.fingerprint }),
   };
 }
 

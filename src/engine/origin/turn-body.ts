@@ -12,6 +12,8 @@ export interface TurnInput {
   replied?: readonly number[];
   /** One that has read nothing need not be sent. */
   state: State;
+  /** true: the origin has the state. */
+  isWarm?: boolean;
 }
 
 /** `options` of a reply, as the wire has them. */
@@ -25,8 +27,8 @@ export interface GenerateOptions {
 
 /** The body that asks for a turn; `options` are a JSON object of PROTOCOL.md. */
 export function encodeTurn(input: TurnInput, options: object, model: OriginModel): Uint8Array<ArrayBuffer> {
-  const { tokens, history = [], replied = [], state } = input;
-  const hasState = state.position > 0;
+  const { tokens, history = [], replied = [], state, isWarm = false } = input;
+  const hasState = state.position > 0 && !isWarm;
   const arrays = Object.entries({ tokens, history, replied }).filter(([, ids]) => ids.length > 0);
   const tensors: TensorSpec[] = [
     ...(hasState ? stateTensors(model.layout) : []),

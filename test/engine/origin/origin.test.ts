@@ -9,7 +9,7 @@ import { stateLayout, type State } from "../../../src/model/state.ts";
 import { opener, type Folder } from "../../checkpoint/folders.ts";
 import { checkpointFolder, reply } from "../../parity/models.ts";
 import { faultOf, frameOf, resultOf, stateOf, type Told } from "./models.ts";
-import { begin, refuse, speaker, type Answer, type Speaker } from "./speaker.ts";
+import { begin, refuse, speaker, type Answer, type Asked, type Speaker } from "./speaker.ts";
 
 let folder: Folder;
 let origin: Speaker;
@@ -94,11 +94,44 @@ describe("a turn at an origin", () => {
       options: { max_tokens: 40, stop: [], sampling: { seed: "3", temperature: 0 } },
       tensors: { tokens: 3, history: 2 },
     });
-    expect(asked!.headers["x-session-id"]).toBe(asked!.options["id"]);
+    // Whatever is kept of it is where the session is.
+    expect(asked!.headers["x-session-id"]).toBe(asked!.options["keep"]);
 
     origin.answer = says(resultFrame(3, 0, { state: { ...state, position: 12 } }));
     await reply(engine, { tokens: [5, 6, 7], state, maxTokens: 0 });
     expect(Object.keys(origin.asked[1]!.tensors)).toEqual([...model.layout.entries.map(({ name }) => name), "tokens"]);
+  });
+
+  it("goes on from the state that the origin kept, where it is the very one, and sends any other", async () => {
+    const state = { ...stateOf(model, 3), data: stateOf(model, 3).data.map((_, i) => i) };
+    const facts = { fingerprint: "f1" };
+    origin.answer = says(resultFrame(3, 0, { state, facts }));
+    const first = await run({ maxTokens: 0 });
+    origin.answer = says(resultFrame(3, 0, { state: stateOf(model, 6) }));
+    const other = {
+      ...first.result.state,
+      data: first.result.state.data.map((byte, i) => (i === 7 ? byte ^ 1 : byte)),
+    };
+    for (const from of [other, first.result.state, first.result.state]) await run({ maxTokens: 0, state: from });
+    const [{ options }, ...asked] = origin.asked as [Asked, ...Asked[]];
+    const warm = { key: options["keep"], position: 3, fingerprint: "f1" };
+    // A second time it is not there any more.
+    expect(asked.map(({ options: { warm: named } }) => named)).toEqual([undefined, warm, undefined]);
+    expect(asked.map(({ tensors }) => Object.keys(tensors).length === 1)).toEqual([false, true, false]);
+    expect(asked[1]!.headers["x-session-id"]).toBe(options["keep"]);
+    expect(asked[1]!.options["keep"]).toBe(options["keep"]);
+  });
+
+  it("sends the state where the origin has not got it any more", async () => {
+    origin.answer = says(resultFrame(3, 0, { state: stateOf(model, 3), facts: { fingerprint: "f1" } }));
+    const { result } = await run({ maxTokens: 0 });
+    origin.answer = ({ options }, response) => {
+      if (options["warm"] !== undefined) return refuse(response, 409, "state_needed");
+      begin(response).end(resultFrame(3, 0, { state: stateOf(model, 6) }));
+    };
+    expect((await run({ maxTokens: 0, state: result.state })).result.state.position).toBe(6);
+    expect(origin.asked.slice(1).map(({ tensors }) => Object.keys(tensors).length > 1)).toEqual([false, true]);
+    expect(engine.awayMs).toBe(0);
   });
 
   it("holds text back that may be a stop string, and gives it in the end", async () => {
