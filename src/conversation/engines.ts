@@ -3,6 +3,7 @@
 import kernelModule from "../../dist/griffin-relaxed.wasm";
 import type { OpenFile } from "../engine/edge.ts";
 import { loadPlaced } from "../engine/load-placed.ts";
+import { CircuitBreaker } from "../engine/origin/circuit-breaker.ts";
 import { originSettings } from "../engine/origin/settings.ts";
 import type { PlacedEngine } from "../engine/placed.ts";
 import { GriffinError } from "../errors.ts";
@@ -20,6 +21,9 @@ interface Location {
 export const memoryLimitBytes = 96 * 2 ** 20;
 /** Turns that can hold a state at once, where memory has room for them. */
 const mostSlots = 32;
+
+/** One for each origin: an engine that goes and comes again still knows that its origin is away. */
+const breakers = new Map<string, CircuitBreaker>();
 
 const pool = new EnginePool<PlacedEngine>(memoryLimitBytes);
 
@@ -54,8 +58,11 @@ function originOf(model: string, env: Env) {
     console.error(JSON.stringify({ event: "origin_failed", model, error_code: code, error_message: message }));
   };
   const { ORIGIN } = env;
+  const breaker = breakers.get(settings.url) ?? new CircuitBreaker();
+  breakers.set(settings.url, breaker);
   return {
     ...settings,
+    breaker,
     ...(ORIGIN && { fetch: (url: string, init: RequestInit) => ORIGIN.fetch(url, init) }),
     originFailed,
   };

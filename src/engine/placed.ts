@@ -1,7 +1,7 @@
 // The placed engine: the edge and the origin of one checkpoint as one engine. Each turn runs where `placement` says; one
 // that loses its origin goes on at the edge from what it has replied, or, where the checkpoint is not here, waits a while
 // for the origin to come back. An origin keeps nothing of a turn that broke off, so nothing can be lost with it.
-import { GriffinError } from "../errors.ts";
+import { GriffinError, type ErrorCode } from "../errors.ts";
 import type { ChatTokens } from "../model/chat-template.ts";
 import type { Config } from "../model/config.ts";
 import { stateLayout, type StateLayout } from "../model/state.ts";
@@ -11,7 +11,7 @@ import type { EdgeEngine } from "./edge.ts";
 import type { Engine, GeneratedToken, Turn, TurnResult } from "./engine.ts";
 import type { OpenedModel } from "./opened-model.ts";
 import type { OriginEngine, Prefilled } from "./origin/origin.ts";
-import { placement, type Placement, type RanAt } from "./placement.ts";
+import { formatIsElsewhere, placement, type Placement, type RanAt } from "./placement.ts";
 
 /** A turn, and whether anybody waits for its first token. */
 export interface PlacedTurn extends Turn {
@@ -38,17 +38,26 @@ export interface PlacedOptions {
 }
 
 export interface PlacedTimes {
-  /** A reply that has begun, of a checkpoint that is not here, waits so long for its origin since it was last heard. */
+  /** A reply that has begun, of a checkpoint that is not here, waits so long for an origin that was lost. */
   patienceMs: number;
-  /** The least pause before it asks again. */
+  /** So often it looks whether the origin may be asked again. */
   pauseMs: number;
+  /** So long an origin may take to read once more what a cancelled turn has replied. */
+  keepMs: number;
   /** An origin that has another model is not asked again for so long. */
   strangerMs: number;
   /** A turn at the origin that was silent for so long does not keep the edge's memory any more. */
   silenceMs: number;
 }
 
-const defaultTimes: PlacedTimes = { patienceMs: 30_000, pauseMs: 500, strangerMs: 60_000, silenceMs: 60_000 };
+const defaultTimes: PlacedTimes = {
+  patienceMs: 60_000,
+  pauseMs: 500,
+  keepMs: 60_000,
+  strangerMs: 60_000,
+  // Above the time that a long prompt is read in without a token.
+  silenceMs: 600_000,
+};
 
 type Events<Result> = AsyncGenerator<GeneratedToken, Result, undefined>;
 
@@ -104,10 +113,12 @@ export class PlacedEngine implements Engine, OpenedModel {
     return this.edge?.instance.layout.slots.length ?? null;
   }
 
-  /** Throws `origin_failed` where a turn would only be told to come again. */
-  checkThere(): void {
+  /** Throws `origin_failed` where a turn would only be told to come again, and `unsupported` where it can run nowhere. */
+  checkThere(hasFormat = false): void {
     const waitMs = this.#origin?.awayMs ?? 0;
-    if (this.edge !== null || waitMs === 0) return;
+    if (this.edge !== null) return;
+    if (hasFormat) throw formatIsElsewhere();
+    if (waitMs === 0) return;
     throw new GriffinError(
       "origin_failed",
       `This model runs at an origin, which is away; it is asked again in ${Math.ceil(waitMs / 1000)} s.`,
@@ -168,13 +179,14 @@ export class PlacedEngine implements Engine, OpenedModel {
     let read: Prefilled;
     try {
       // What was replied before is read whole, as the edge does: its caller has it already.
-      read = await origin.prefill(head, turn.state, replied.length === 0 ? signal : undefined);
+      read = await origin.prefill(head, turn.state, replied.length === 0 ? signal : undefined, false);
     } catch (error) {
       this.#checkMayGoOn(error);
       return yield* this.#here(turn, signal);
     }
     const { state, promptTokens, computedTokens } = read;
-    if (promptTokens < head.length) {
+    const isCancelled = signal?.aborted === true && replied.length === 0;
+    if (promptTokens < head.length || isCancelled) {
       const nothing = { text: "", finishReason: "cancelled" as const, completionTokens: 0 };
       return { ...nothing, state, promptTokens, computedTokens, placement: "origin_prefill" };
     }
@@ -196,46 +208,66 @@ export class PlacedEngine implements Engine, OpenedModel {
     signal?: AbortSignal,
   ): Events<PlacedResult> {
     const given: number[] = [];
+    /** Since when the origin is lost; null while it is heard. */
+    let lostMs: number | null = null;
     const heard = () => {
       visit.heardMs = Date.now();
+      lostMs = null;
     };
-    const again = () => ({ ...turn, replied: given.length > 0 ? [...given] : turn.replied });
     for (;;) {
+      // What a cancelled turn has replied is read again where it goes on, and nothing more.
+      const isKept = signal?.aborted === true && given.length > 0;
+      const replied = given.length > 0 ? [...given] : turn.replied;
+      const again = { ...turn, replied, ...(isKept && { maxTokens: given.length }) };
+      const until = isKept ? AbortSignal.timeout(this.#times.keepMs) : signal;
+      const asKept = <Result extends TurnResult>(result: Result): Result =>
+        isKept && result.finishReason === "length" ? { ...result, finishReason: "cancelled" } : result;
       try {
-        const result = yield* goOn(origin.generate(again(), signal), given, heard);
-        return { ...result, placement: "origin" };
+        return { ...asKept(yield* goOn(origin.generate(again, until), given, heard)), placement: "origin" };
       } catch (error) {
-        this.#checkMayGoOn(error);
-        if (this.edge === null) await this.#wait(error, origin, visit, given.length > 0, signal);
-        else {
-          const wasThere = given.length > (turn.replied?.length ?? 0);
-          const result = yield* goOn(this.#here(again(), signal), given, heard);
-          return { ...result, placement: wasThere ? "origin_then_edge" : "edge" };
+        // Whatever whoever reads this makes of it is no failure of the origin.
+        if (!(error instanceof Lost)) throw error;
+        const { cause } = error;
+        this.#checkMayGoOn(cause);
+        if (this.edge === null) {
+          lostMs ??= Date.now();
+          await this.#wait(cause, origin, given.length > 0 ? lostMs + this.#times.patienceMs : 0, signal);
+          continue;
         }
+        // Asked anew: it may have been cancelled since.
+        if (signal?.aborted && given.length > 0 && !isKept) continue;
+        const wasThere = given.length > (turn.replied?.length ?? 0);
+        const result = yield* unwrapped(goOn(this.#here(again, isKept ? undefined : signal), given, heard));
+        return { ...asKept(result), placement: wasThere ? "origin_then_edge" : "edge" };
       }
     }
   }
 
   /** Throws what is no failure of the origin. */
   #checkMayGoOn(error: unknown): asserts error is GriffinError {
-    if (!(error instanceof GriffinError) || error.code === "cancelled") throw error;
+    if (!(error instanceof GriffinError) || !ofOrigins.has(error.code)) throw error;
     if (error.code === "hash_mismatch") this.#strangerUntilMs = Date.now() + this.#times.strangerMs;
     this.#options.originFailed?.(error);
   }
 
-  /** Waits until an origin that was lost may be asked again; throws why it failed where that is not worth it. */
-  async #wait(
-    error: GriffinError,
-    origin: OriginEngine,
-    { heardMs }: { heardMs: number },
-    hasBegun: boolean,
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const { patienceMs, pauseMs } = this.#times;
-    const waitMs = Math.max(origin.awayMs, pauseMs);
-    const isWorthIt = hasBegun && error.code === "origin_failed" && Date.now() + waitMs < heardMs + patienceMs;
-    if (!isWorthIt || signal?.aborted) throw error;
-    await new Promise((resolve) => void setTimeout(resolve, waitMs));
+  /** Waits until an origin that was lost may be asked again; throws why it failed where that takes too long. */
+  async #wait(error: GriffinError, origin: OriginEngine, untilMs: number, signal?: AbortSignal): Promise<void> {
+    do {
+      if (error.code !== "origin_failed" || Date.now() >= untilMs) throw error;
+      await new Promise((resolve) => void setTimeout(resolve, this.#times.pauseMs));
+    } while (origin.awayMs > 0 && !signal?.aborted);
+  }
+}
+
+/** What an origin may fail with: of all else the edge would say the same. */
+const ofOrigins: ReadonlySet<ErrorCode> = new Set(["origin_failed", "hash_mismatch", "body_too_large"]);
+
+/** Thrown through a turn by what it waits for, not by who reads it. */
+class Lost extends Error {
+  override readonly cause: unknown;
+  constructor(cause: unknown) {
+    super("The turn was lost.");
+    this.cause = cause;
   }
 }
 
@@ -249,7 +281,9 @@ async function* goOn<Result extends TurnResult>(
   let count = 0;
   try {
     for (;;) {
-      const next = await events.next();
+      const next = await events.next().catch((error: unknown) => {
+        throw new Lost(error);
+      });
       if (next.done) return next.value;
       if (count++ < known) continue;
       heard();
@@ -258,5 +292,14 @@ async function* goOn<Result extends TurnResult>(
     }
   } finally {
     await events.return(undefined as never); // where the caller went away
+  }
+}
+
+/** The same where nobody goes on from a loss. */
+async function* unwrapped<Result extends TurnResult>(events: Events<Result>): Events<Result> {
+  try {
+    return yield* events;
+  } catch (error) {
+    throw error instanceof Lost ? error.cause : error;
   }
 }

@@ -36,12 +36,7 @@ export function placement(facts: PlacementFacts): Placement {
   const { isHere, origin, newTokens, prefillTokens, isForOrigin, hasFormat } = facts;
   if (!isHere) {
     if (origin === "none") throw new GriffinError("model_too_large", "The model does not fit here, and has no origin.");
-    if (hasFormat) {
-      throw new GriffinError(
-        "unsupported",
-        "Replies of this model cannot be held to a format, such as JSON or calls of tools: it runs at an origin alone.",
-      );
-    }
+    if (hasFormat) throw formatIsElsewhere();
     // Where it is away, asking says when it is asked again.
     return "origin";
   }
@@ -49,6 +44,12 @@ export function placement(facts: PlacementFacts): Placement {
   if (isForOrigin && !hasFormat) return "origin";
   return newTokens > prefillTokens ? "origin_prefill" : "edge";
 }
+
+export const formatIsElsewhere = () =>
+  new GriffinError(
+    "unsupported",
+    "Replies of this model cannot be held to a format, such as JSON or calls of tools: it runs at an origin alone.",
+  );
 
 /** Where work ran that had several parts. */
 export function together(parts: Iterable<RanAt>): RanAt | null {

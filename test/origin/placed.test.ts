@@ -11,6 +11,7 @@ import { CircuitBreaker } from "../../src/engine/origin/circuit-breaker.ts";
 import { OriginEngine } from "../../src/engine/origin/origin.ts";
 import { PlacedEngine, type PlacedOptions, type PlacedTurn } from "../../src/engine/placed.ts";
 import { decodeStateFile, encodeStateFile } from "../../src/engine/state-file.ts";
+import { GriffinError } from "../../src/errors.ts";
 import { renderPrompt } from "../../src/model/chat-template.ts";
 import type { Format } from "../../src/model/weights.ts";
 import { opener, type Folder } from "../checkpoint/folders.ts";
@@ -184,7 +185,7 @@ describe.skipIf(!hasOrigin).each<Format>(["f32", "int8"])(`pocket in %s at both$
       wholeLimitBytes: 2 ** 27,
     });
     way.break();
-    const turn = { tokens: promptOf(1, null), maxTokens: 400, sampling: { seed: 9n, topK: 1 }, stopTokens: [] };
+    const turn = { tokens: promptOf(1, null), maxTokens: 150, sampling: { seed: 9n, topK: 1 }, stopTokens: [] };
     only.checkThere();
     expect((await faultOf(() => reply(only, turn))).code).toBe("origin_failed");
     const fault = await faultOf(() => only.checkThere());
@@ -203,12 +204,64 @@ describe.skipIf(!hasOrigin).each<Format>(["f32", "int8"])(`pocket in %s at both$
     }
     const alone = await reply(edge, turn);
     expect(tokens.slice(0, 40)).toEqual(alone.tokens.slice(0, 40));
-    expect(next.value).toMatchObject({ placement: "origin", completionTokens: 400, finishReason: "length" });
+    expect(next.value).toMatchObject({ placement: "origin", completionTokens: 150, finishReason: "length" });
     await expectClose(next.value.state, (await reply(edge, { ...turn, replied: tokens })).result.state);
     const scored = only.score(turn.tokens);
     expect((await faultOf(() => scored.next())).code).toBe("unsupported");
     const held = { ...turn, format: { type: "json_object" } as unknown as PlacedTurn["format"] };
     expect((await faultOf(() => reply(only, held))).message).toMatch(/held to a format/);
+  });
+
+  it("replies of a model that is only there all outlive a break, though one of them finds out first that it is over", async () => {
+    const withoutWeights = new Map(folder);
+    withoutWeights.delete("weights.safetensors");
+    const breaker = new CircuitBreaker(Date.now, { firstWaitMs: 300, mostWaitMs: 300, probeMs: 45_000 });
+    const only = await loadPlaced(kernelModule, opener(withoutWeights), {
+      origin: { url: way.url, key, breaker, prefillTokens: 1, takesBatches: true },
+      wholeLimitBytes: 2 ** 27,
+    });
+    const turn = { tokens: promptOf(1, null), maxTokens: 150, sampling: { seed: 9n, topK: 1 }, stopTokens: [] };
+    let begun = 0;
+    const replies = Array.from({ length: 3 }, async () => {
+      const events = only.generate(turn);
+      let next = await events.next();
+      for (let count = 0; !next.done; next = await events.next()) {
+        if (++count !== 5 || ++begun !== 3) continue;
+        way.break();
+        setTimeout(way.mend, 100);
+      }
+      return next.value;
+    });
+    for (const result of await Promise.all(replies)) {
+      expect(result).toMatchObject({ placement: "origin", completionTokens: 150, finishReason: "length" });
+    }
+  });
+
+  it("what whoever reads a reply throws is no failure of the origin, and nothing runs on for it", async () => {
+    const failures: string[] = [];
+    const engine = placed({ originFailed: ({ code }) => failures.push(code) });
+    const turn = { tokens: promptOf(1, null), maxTokens: 600, sampling: { seed: 2n }, stopTokens: [] };
+    const events = engine.generate({ ...turn, isBatch: true });
+    await events.next();
+    const refused = new GriffinError("refused", "not this");
+    await expect(events.throw(refused)).rejects.toBe(refused);
+    expect([failures, edge.isBusy, engine.isBusy]).toEqual([[], false, false]);
+  });
+
+  it("a cancel that meets the loss of the origin keeps what was said", async () => {
+    const turn = { tokens: promptOf(1, null), maxTokens: 5_000, sampling: { seed: 2n }, stopTokens: [] };
+    const cancel = new AbortController();
+    const events = placed().generate({ ...turn, isBatch: true }, cancel.signal);
+    let count = 0;
+    let next = await events.next();
+    for (; !next.done; next = await events.next()) {
+      if (++count !== 5) continue;
+      cancel.abort();
+      way.break();
+    }
+    expect(next.value).toMatchObject({ finishReason: "cancelled", completionTokens: count });
+    expect(count).toBeGreaterThanOrEqual(5);
+    expect(next.value.state.position).toBe(turn.tokens.length + count);
   });
 
   it("a model that does not fit here, however little else is there, is only there", async () => {
@@ -259,7 +312,7 @@ describe.skipIf(!hasOrigin).each<Format>(["f32", "int8"])(`pocket in %s at both$
   it("griffin logits writes what the edge writes, reading chunks and token by token", async () => {
     const checkpoint = mkdtempSync(path.join(tmpdir(), "griffin-logits-"));
     for (const [name, bytes] of folder) writeFileSync(path.join(checkpoint, name), bytes);
-    const tokens = Array.from({ length: 40 }, (_, i) => 5 + ((i * 37) % 900));
+    const tokens = Array.from({ length: 20 }, (_, i) => 5 + ((i * 37) % 900));
     writeFileSync(path.join(checkpoint, "tokens.json"), JSON.stringify(tokens));
     const logits = async (...args: string[]) => {
       const out = path.join(checkpoint, "out.safetensors");
@@ -268,7 +321,7 @@ describe.skipIf(!hasOrigin).each<Format>(["f32", "int8"])(`pocket in %s at both$
       return { ...outcome, tensors: outcome.status === 0 ? readTensors(out) : new Map<string, Float32Array>() };
     };
     const { tensors: expected } = await logits();
-    for (const chunk of ["40", "1"]) {
+    for (const chunk of ["20", "1"]) {
       const { tensors, stderr } = await logits("--engine", "origin", "--url", way.url, "--chunk", chunk);
       expect(stderr).toBe("");
       expect([...tensors.keys()]).toEqual([...expected.keys()]);

@@ -32,8 +32,10 @@ const origin = spawn(
   },
 );
 process.once("exit", () => origin.kill());
-while (!(await fetch(`${url}/health`).catch(() => null))?.ok) {
-  if (origin.exitCode !== null) refuse("The origin did not start.");
+const headers = { authorization: `Bearer ${key}` };
+// Its own answer, not that of another one at the same address.
+while (!(await fetch(`${url}/v1/models`, { headers }).catch(() => null))?.ok) {
+  if (origin.exitCode !== null || origin.signalCode !== null) refuse("The origin did not start.");
   await sleep(100);
 }
 console.log(`The origin is at ${url}`);

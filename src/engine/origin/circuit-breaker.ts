@@ -10,7 +10,7 @@ export interface BreakerTimes {
   probeMs: number;
 }
 
-const defaultTimes: BreakerTimes = { firstWaitMs: 1_000, mostWaitMs: 60_000, probeMs: 30_000 };
+const defaultTimes: BreakerTimes = { firstWaitMs: 1_000, mostWaitMs: 60_000, probeMs: 45_000 };
 
 /** Of one that may ask: to be told how it went. Asked in vain before the last failure, it has no say any more. */
 export interface Attempt {

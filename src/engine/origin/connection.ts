@@ -84,7 +84,11 @@ export class Connection {
     for (;;) {
       const { value: frame } = await this.#sound(frames.next());
       if (frame === undefined) return await this.#sound(Promise.reject(originFailed("The origin's answer broke off.")));
-      if (frame.kind === frameKinds.waiting) continue;
+      // Whoever has the turn wait is there.
+      if (frame.kind === frameKinds.waiting) {
+        this.#attempt.succeeded();
+        continue;
+      }
       if (frame.kind === frameKinds.error) throw this.#fault(readFault(frame.payload));
       this.#attempt.succeeded();
       if (frame.kind === frameKinds.result) await this.#within(endMs, read()).catch(() => undefined);

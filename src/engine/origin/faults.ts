@@ -15,9 +15,12 @@ const codes: ReadonlyMap<string, ErrorCode> = new Map([
   ["too_large", "body_too_large"],
 ]);
 
+/** What lasts, and costs everybody who asks. */
+const leftAlone: ReadonlySet<string> = new Set(["busy", "unauthorized"]);
+
 export interface OriginFault {
   error: GriffinError;
-  /** It has no room: nobody need ask for now. */
+  /** It has no room, is none, or does not let us in: nobody need ask for now. */
   isBusy: boolean;
   /** So long it asks to be left alone. */
   retryAfterMs: number;
@@ -30,14 +33,14 @@ export function readFault(payload: Uint8Array, retryAfterMs = 0): OriginFault {
   const { code, message } = checkShape(errorPayload, json, name, "origin_failed").error;
   const said = `The origin says ${code}: ${message}`;
   const Fault = code === "state_needed" ? StateNeeded : GriffinError;
-  return { error: new Fault(codes.get(code) ?? "origin_failed", said), isBusy: code === "busy", retryAfterMs };
+  return { error: new Fault(codes.get(code) ?? "origin_failed", said), isBusy: leftAlone.has(code), retryAfterMs };
 }
 
 /** The fault in an answer that is no stream of frames; `body` is what could be read of it. */
 export function answerFault({ status, headers }: Response, body: Uint8Array): OriginFault {
   if (!headers.has(protocolHeader)) {
     const error = originFailed(`What answered for the origin, with status ${status}, is no origin.`);
-    return { error, isBusy: status >= 500, retryAfterMs: 0 };
+    return { error, isBusy: true, retryAfterMs: 0 };
   }
   return readFault(body, retryAfterMs(headers.get("retry-after")));
 }

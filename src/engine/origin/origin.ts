@@ -24,7 +24,7 @@ import { StateNeeded } from "./faults.ts";
 import { stateName, WarmStates, type WarmState } from "./warm-states.ts";
 import { encodeTurn, generateOptions, type GenerateOptions, type TurnInput } from "./turn-body.ts";
 
-const defaultTimes: OriginTimes = { answerMs: 60_000, silenceMs: 30_000, cancelMs: 10_000 };
+const defaultTimes: OriginTimes = { answerMs: 30_000, silenceMs: 30_000, cancelMs: 10_000 };
 
 export interface OriginOptions {
   /** Where the origin is; may have a path of its own. */
@@ -42,7 +42,7 @@ export interface OriginOptions {
 
 /** What an origin read. */
 export type Prefilled = Pick<OriginResult, "state" | "promptTokens" | "computedTokens"> & {
-  /** [V], of the last token; null when it was cancelled before. */
+  /** [V], of the last token; null when it was cancelled before, or they were not wanted. */
   logits: Float32Array<ArrayBuffer> | null;
 };
 
@@ -135,14 +135,20 @@ export class OriginEngine implements Engine, OpenedModel {
    * the state's position says how much was read.
    * @throws GriffinError as `generate`
    */
-  async prefill(tokens: readonly number[], state: State = this.#empty(), signal?: AbortSignal): Promise<Prefilled> {
+  async prefill(
+    tokens: readonly number[],
+    state: State = this.#empty(),
+    signal?: AbortSignal,
+    wantsLogits = true,
+  ): Promise<Prefilled> {
     checkReading(tokens, 0, state, { config: this.config, stateLayout: this.#model.layout });
-    const turn = this.#turn("/v1/prefill", { tokens, state }, (id) => ({ id }), signal);
+    const turn = this.#turn("/v1/prefill", { tokens, state }, (id) => ({ id, logits: wantsLogits }), signal);
     const { value: result } = await turn.next();
     if (result === null) throw cancelled();
     if (!("state" in result)) throw originFailed("The origin sent tokens where none were asked for.");
     const { logits = null, promptTokens, computedTokens } = result;
-    if (logits === null && promptTokens === tokens.length) throw originFailed("The origin's result has no logits.");
+    if (wantsLogits && logits === null && promptTokens === tokens.length)
+      throw originFailed("The origin's result has no logits.");
     return { state: result.state, logits, promptTokens, computedTokens };
   }
 

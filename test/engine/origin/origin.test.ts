@@ -187,7 +187,7 @@ describe("a prefill at an origin", () => {
       computedTokens: 3,
     });
     expect(origin.asked[0]).toMatchObject({ path: "/a/path/v1/prefill", tensors: { tokens: 3 } });
-    expect(Object.keys(origin.asked[0]!.options)).toEqual(["id"]);
+    expect(Object.keys(origin.asked[0]!.options)).toEqual(["id", "logits"]);
   });
 
   it("fails when logits are missing, or tokens come", async () => {
@@ -354,7 +354,6 @@ describe("what an origin says", () => {
   it.each([
     [400, "invalid_argument", "invalid_argument"],
     [400, "invalid_state", "invalid_state"],
-    [401, "unauthorized", "origin_failed"],
     [404, "not_found", "origin_failed"],
     [408, "timeout", "origin_failed"],
     [409, "checkpoint_mismatch", "hash_mismatch"],
@@ -373,6 +372,12 @@ describe("what an origin says", () => {
     expect(engine.awayMs).toBe(0);
   });
 
+  it("that it does not know us leaves it alone: everybody would send it all there is in vain", async () => {
+    origin.answer = (_, response) => refuse(response, 401, "unauthorized");
+    expect((await faultOf(run)).message).toBe("The origin says unauthorized: because");
+    expect(engine.awayMs).toBe(1_000);
+  });
+
   it("of having no room leaves it alone for as long as it asks", async () => {
     origin.answer = (_, response) => refuse(response, 503, "busy", { "retry-after": "7" });
     expect((await faultOf(run)).code).toBe("origin_failed");
@@ -383,15 +388,17 @@ describe("what an origin says", () => {
     expect(engine.awayMs).toBe(2_000);
   });
 
-  it("is not what a proxy says in its place", async () => {
+  it("is not what a proxy says in its place, and what is no origin is left alone", async () => {
     origin.answer = (_, response) => void response.writeHead(200).end("<html>");
     expect((await faultOf(run)).message).toMatch(/status 200, is no origin/);
-    expect(engine.awayMs).toBe(0);
+    expect(engine.awayMs).toBe(1_000);
+    nowMs += 1_000;
     origin.answer = (_, response) => void response.writeHead(302, { location: origin.url }).end();
     expect((await faultOf(run)).message).toMatch(/is no origin/);
     expect(origin.asked).toHaveLength(2);
+    nowMs += 2_000;
     origin.answer = (_, response) => void response.writeHead(502).end("Bad gateway");
     expect((await faultOf(run)).code).toBe("origin_failed");
-    expect(engine.awayMs).toBe(1_000);
+    expect(engine.awayMs).toBe(4_000);
   });
 });
