@@ -45,14 +45,26 @@ KERNELS: Mapping[str, Any] = {
 }
 
 
-def run(node: Node, inputs: list[jax.Array], lengths: jax.Array, mode: Mode) -> tuple[jax.Array, ...]:
-    """The outputs of a node; lengths i32 [B]."""
+def run(
+    node: Node, inputs: list[jax.Array], lengths: jax.Array, mode: Mode, segments: jax.Array | None = None
+) -> tuple[jax.Array, ...]:
+    """The outputs of a node; lengths i32 [B]. Segments i32 [B, T], for training alone: which tokens of a row are of one
+    document. pos counts from 0 in each.
+    """
     attributes = tuple(sorted(node.attributes.items()))
-    return _run(inputs, lengths, operator=node.operator, attributes=attributes, mode=mode)
+    return _run(inputs, lengths, segments, operator=node.operator, attributes=attributes, mode=mode)
 
 
 @partial(jax.jit, static_argnames=("operator", "attributes", "mode"))
-def _run(inputs: list[jax.Array], lengths: jax.Array, *, operator: str, attributes: tuple, mode: Mode) -> tuple:
+def _run(
+    inputs: list[jax.Array],
+    lengths: jax.Array,
+    segments: jax.Array | None,
+    *,
+    operator: str,
+    attributes: tuple,
+    mode: Mode,
+) -> tuple:
     """Jitted, so that calls with the same shapes are traced once for all layers."""
-    outputs = KERNELS[operator](*inputs, call=Call.of(lengths, mode), **dict(attributes))
+    outputs = KERNELS[operator](*inputs, call=Call.of(lengths, mode, segments), **dict(attributes))
     return outputs if isinstance(outputs, tuple) else (outputs,)

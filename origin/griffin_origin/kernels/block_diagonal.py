@@ -9,7 +9,7 @@ from .numerics import Call, product
 def block_diagonal(x: jax.Array, weight: jax.Array, bias: jax.Array, *, call: Call) -> jax.Array:
     """y = x @ weight + bias in every block. x f32 [B, T, R], weight f32 [block, in, out], bias f32 [block, out].
 
-    In f32 in both modes: a decay of 0.999 would be 1 in bfloat16.
+    In f32 in every mode: a decay of 0.999 would be 1 in bfloat16.
     """
     blocks = x.reshape(*x.shape[:2], *bias.shape)
     if call.in_order:

@@ -1,13 +1,34 @@
-"""Elementary functions of f32 with the bits of wasm/math.ts, which says how each is computed and how exact it is."""
+"""Elementary functions of f32 with the bits of wasm/math.ts, which says how each is computed and how exact it is. Training
+has JAX's, for these round in steps, which have no gradients.
+"""
+
+from collections.abc import Callable
+from functools import partial, wraps
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from ..float32 import Held
+from .numerics import Call
 
 MAGIC = 12582912  # 1.5 * 2**23: adding it rounds to an integer, half to even
 ONE_BITS = 0x3F800000
+
+Function = Callable[[jax.Array, Call], jax.Array]
+
+
+def _in_training(trained: Callable[[jax.Array], jax.Array]) -> Callable[[Function], Function]:
+    """Says what a function is in training."""
+
+    def of(function: Function) -> Function:
+        @wraps(function)
+        def chosen(x: jax.Array, call: Call) -> jax.Array:
+            return trained(x) if call.mode == "train" else function(x, call)
+
+        return chosen
+
+    return of
 
 
 def _polynomial(x: jax.Array, coefficients: tuple[float, ...], held: Held) -> jax.Array:
@@ -30,45 +51,56 @@ def _expm1_reduced(x: jax.Array, held: Held) -> tuple[jax.Array, jax.Array]:
     return held(held(r * r) * p) + r, n.astype(jnp.int32)
 
 
-def exp(x: jax.Array, held: Held) -> jax.Array:
+@_in_training(jnp.exp)
+def exp(x: jax.Array, call: Call) -> jax.Array:
+    held = call.held
     y, n = _expm1_reduced(jnp.clip(x, -104, 89), held)
     half = n >> 1
     return held(held((y + 1) * _power_of_two(half)) * _power_of_two(n - half))
 
 
-def exp_normal(x: jax.Array, held: Held) -> jax.Array:
+def exp_normal(x: jax.Array, call: Call) -> jax.Array:
     """exp of x <= 88; 0 from -87.7 down."""
+    held = call.held
     y, n = _expm1_reduced(jnp.maximum(x, -88), held)
     return held((y + 1) * _power_of_two(n))
 
 
-def expm1(x: jax.Array, held: Held) -> jax.Array:
+def expm1(x: jax.Array, call: Call) -> jax.Array:
+    held = call.held
     y, n = _expm1_reduced(jnp.maximum(x, -87), held)
     scale = _power_of_two(n)
     return held(y * scale) + (scale - 1)
 
 
-def sigmoid(x: jax.Array, held: Held) -> jax.Array:
-    return 1 / (1 + exp(-x, held))
+@_in_training(jax.nn.sigmoid)
+def sigmoid(x: jax.Array, call: Call) -> jax.Array:
+    return 1 / (1 + exp(-x, call))
 
 
-def tanh(x: jax.Array, held: Held) -> jax.Array:
-    m = expm1(-jnp.abs(x * 2), held)
+@_in_training(jnp.tanh)
+def tanh(x: jax.Array, call: Call) -> jax.Array:
+    m = expm1(-jnp.abs(x * 2), call)
     return jnp.copysign(m / (m + 2), x)
 
 
-def softplus(x: jax.Array, held: Held) -> jax.Array:
-    y = exp(-jnp.abs(x), held)
+@_in_training(jax.nn.softplus)
+def softplus(x: jax.Array, call: Call) -> jax.Array:
+    held = call.held
+    y = exp(-jnp.abs(x), call)
     s = y / (y + 2)
     z = held(s * s)
     p = _polynomial(z, (0.2802711, 0.27998558, 0.40021738, 0.6666641), held)
     return jnp.maximum(x, 0) + (held(held(s * z) * p) + (s + s))
 
 
-def silu(x: jax.Array, held: Held) -> jax.Array:
-    return x / (1 + exp(-x, held))
+@_in_training(jax.nn.silu)
+def silu(x: jax.Array, call: Call) -> jax.Array:
+    return x / (1 + exp(-x, call))
 
 
-def gelu_tanh(x: jax.Array, held: Held) -> jax.Array:
+@_in_training(partial(jax.nn.gelu, approximate=True))
+def gelu_tanh(x: jax.Array, call: Call) -> jax.Array:
+    held = call.held
     slope = held(held(x * x) * jnp.float32(-0.071354814)) + jnp.float32(-1.5957692)
-    return x / (1 + exp(held(x * slope), held))
+    return x / (1 + exp(held(x * slope), call))

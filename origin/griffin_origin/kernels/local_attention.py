@@ -32,7 +32,7 @@ def local_attention(
 
     q f32 [B, T, N * H], k and v f32 [B, T, C], pos i32 [B, T]: consecutive; keys (after RoPE) and values f32 or bf16
     [B, W, C]: the entry of position p lies in slot p mod W. kv_dtype is an ONNX element type: what keys and values are
-    rounded to before any query reads them.
+    rounded to before any query reads them. In training a token sees those of its own segment.
     """
     rows, tokens, _ = q.shape
     window, width = keys.shape[1:]
@@ -68,7 +68,7 @@ def _attend(queries: jax.Array, keys: Pair, values: Pair, pos: jax.Array, call: 
     window = keys[0].shape[1]
     queries = queries * np.float32(queries.shape[-1] ** -0.5)
     scores = jnp.concatenate([call.product("btngh,bsnh->bngts", queries, each) for each in keys], axis=-1)
-    visible = jnp.concatenate([_sees_ring(pos, window), _sees_new(pos, window)], axis=-1)
+    visible = _visible(pos, window, call.segments)
     weights = jax.nn.softmax(jnp.where(visible[:, None, None], scores, -jnp.inf), axis=-1)
     parts = ((weights[..., :window], values[0]), (weights[..., window:], values[1]))
     return sum(call.product("bngts,bsnh->btngh", part, each) for part, each in parts)
@@ -93,7 +93,7 @@ def _attend_in_order(queries: jax.Array, keys: Pair, values: Pair, pos: jax.Arra
     scores = sum_of_lanes(call.dot_in_order(q_lanes[..., None], k_lanes[:, :, :, :, None, None]))
     scores = call.held(scores * (1 / np.sqrt(np.float32(head_dim))))
     scores = jnp.where(visible[:, None, None], scores, -jnp.inf)
-    weights = exp_normal(scores - jnp.max(scores, axis=-1, keepdims=True), call.held)  # [b, n, g, t, s]
+    weights = exp_normal(scores - jnp.max(scores, axis=-1, keepdims=True), call)  # [b, n, g, t, s]
     total = sum_of_lanes(sum_in_order(jnp.einsum("bngtil->ilbngt", to_blocks(weights, LANES))))
     weights = divide(weights, total[..., None])
     y = call.dot_in_order(
@@ -104,6 +104,15 @@ def _attend_in_order(queries: jax.Array, keys: Pair, values: Pair, pos: jax.Arra
 
 def _rounded(x: jax.Array, kv_dtype: int) -> jax.Array:
     return x.astype(jnp.bfloat16) if kv_dtype == TensorProto.BFLOAT16 else x
+
+
+def _visible(pos: jax.Array, window: int, segments: jax.Array | None) -> jax.Array:
+    """[B, T, W + T]: what each token sees of the ring, which is of the first token's segment, and of the new tokens."""
+    sees_ring, sees_new = _sees_ring(pos, window), _sees_new(pos, window)
+    if segments is not None:
+        sees_ring &= (segments == segments[:, :1])[..., None]
+        sees_new &= segments[:, :, None] == segments[:, None, :]
+    return jnp.concatenate([sees_ring, sees_new], axis=-1)
 
 
 def _sees_ring(pos: jax.Array, window: int) -> jax.Array:

@@ -12,7 +12,8 @@ from ..float32 import Held, hold_with
 
 #: exact: the edge's numbers: activations of linear_q are rounded to int8, products are of f32.
 #: fast: what the device is fastest at, bfloat16 operands with f32 sums; activations are not rounded to int8.
-Mode = Literal["exact", "fast"]
+#: train: products as in fast mode, and functions that have gradients, which the edge's bits have not.
+Mode = Literal["exact", "fast", "train"]
 
 #: So many terms of a sum are one step of a loop on the device.
 UNROLLED = 4
@@ -24,11 +25,14 @@ class Call:
 
     lengths: jax.Array  # i32 [B]: of row b only so many tokens count
     mode: Mode
-    held: Held  # keeps a product rounded, of which a compiler would make a fused multiply-add
+    held: Held  # keeps a product rounded, of which a compiler would make a fused multiply-add; in training it does not
+    segments: jax.Array | None  # i32 [B, T], in training: which tokens of a row are of one document
 
     @staticmethod
-    def of(lengths: jax.Array, mode: Mode) -> "Call":
-        return Call(lengths, mode, hold_with(lengths[0] >> 31))  # no length is negative, which no compiler knows
+    def of(lengths: jax.Array, mode: Mode, segments: jax.Array | None) -> "Call":
+        # No length is negative, which no compiler knows.
+        held = _as_it_is if mode == "train" else hold_with(lengths[0] >> 31)
+        return Call(lengths, mode, held, segments)
 
     @property
     def in_order(self) -> bool:
@@ -51,7 +55,7 @@ class Call:
 
 def product(subscripts: str, a: jax.Array, b: jax.Array, mode: Mode) -> jax.Array:
     """einsum with f32 sums, added in any order; a and b may be of any float type. A CPU has no fast bfloat16."""
-    is_narrow = mode == "fast" and jax.default_backend() != "cpu"
+    is_narrow = mode != "exact" and jax.default_backend() != "cpu"
     dtype = jnp.bfloat16 if is_narrow else jnp.float32
     return jnp.einsum(
         subscripts,
@@ -61,6 +65,10 @@ def product(subscripts: str, a: jax.Array, b: jax.Array, mode: Mode) -> jax.Arra
         precision=lax.Precision.HIGHEST if mode == "exact" else lax.Precision.DEFAULT,
         preferred_element_type=jnp.float32,
     )
+
+
+def _as_it_is(x: jax.Array) -> jax.Array:
+    return x
 
 
 def divide(x: jax.Array, by: jax.Array | float) -> jax.Array:

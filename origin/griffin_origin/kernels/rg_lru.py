@@ -6,6 +6,7 @@ from jax import lax
 
 from .elementary import exp, sigmoid, softplus
 from .numerics import Call
+from .recurrence import recurrence, root
 
 #: So many tokens are one step of a loop on the device.
 UNROLLED = 4
@@ -29,12 +30,12 @@ def rg_lru(
     a^2 is rounded to f32 before the difference is taken: models are trained with that.
     """
     held, lengths = call.held, call.lengths
-    log_a = held(-8 * sigmoid(recurrent_gate, held)) * softplus(a_param, held)
+    log_a = held(-8 * sigmoid(recurrent_gate, call)) * softplus(a_param, call)
     is_first = (pos == 0)[..., None]
     is_read = (jnp.arange(x.shape[1]) < lengths[:, None])[..., None]
-    root = jnp.sqrt(1 - exp(log_a + log_a, held))
-    a = jnp.where(is_first, 0.0, exp(log_a, held))
-    added = held(jnp.where(is_first, 1.0, root) * held(sigmoid(input_gate, held) * x))
+    multiplier = jnp.where(is_first, 1.0, root(1 - exp(log_a + log_a, call)))
+    a = jnp.where(is_first, 0.0, exp(log_a, call))
+    added = held(multiplier * held(sigmoid(input_gate, call) * x))
     a, added = jnp.where(is_read, a, 1.0), jnp.where(is_read, added, 0.0)
 
     if x.shape[1] == 1:
@@ -42,8 +43,7 @@ def rg_lru(
     elif call.in_order:
         y = _one_after_the_other(a, added, state, call)
     else:
-        a, added = lax.associative_scan(_after, (a, added), axis=1)
-        y = a * state[:, None] + added
+        y = recurrence(a, added, state)
     return y, jnp.where(lengths[:, None] > 0, y[:, -1], state)
 
 
@@ -54,8 +54,3 @@ def _one_after_the_other(a: jax.Array, added: jax.Array, state: jax.Array, call:
 
     tokens_first = (jnp.moveaxis(a, 1, 0), jnp.moveaxis(added, 1, 0))
     return jnp.moveaxis(lax.scan(step, state, tokens_first, unroll=UNROLLED)[1], 0, 1)
-
-
-def _after(first: tuple[jax.Array, jax.Array], then: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Two steps h -> a * h + x as one."""
-    return first[0] * then[0], then[0] * first[1] + then[1]

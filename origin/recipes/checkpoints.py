@@ -1,0 +1,64 @@
+"""Checkpoints of a run: weights, the optimizer's state and where the documents are, in one safetensors file a step."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from .network import Weights
+
+#: So many are kept.
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a run is: steps done, and the number of the next document."""
+
+    step: int
+    document: int
+
+
+def save_checkpoint(folder: Path, place: Place, weights: Weights, optimizer_state: Any) -> None:
+    """Writes the checkpoint of a step and drops old ones; a run that dies meanwhile leaves the one before."""
+    arrays = {name: np.array(array, order="C") for name, array in _named(weights, optimizer_state).items()}
+    file = folder / f"step-{place.step:08}.safetensors"
+    partial = file.with_suffix(".partial")
+    save_file(arrays, partial, metadata={"place": json.dumps(asdict(place))})
+    os.replace(partial, file)
+    for old in _files(folder)[:-KEPT]:
+        old.unlink()
+
+
+def load_checkpoint(folder: Path, weights: Weights, optimizer_state: Any) -> tuple[Place, Weights, Any] | None:
+    """The latest checkpoint, in the shape of the given weights and state; None where there is none."""
+    files = _files(folder)
+    if not files:
+        return None
+    with safe_open(files[-1], "numpy") as stored:
+        place = Place(**json.loads(stored.metadata()["place"]))
+        wanted = _named(weights, optimizer_state)
+        if set(stored.keys()) != set(wanted):
+            raise ValueError(f"{files[-1]} is of another model; give the run a folder of its own.")
+        arrays = {name: stored.get_tensor(name) for name in wanted}
+    changed = [name for name, array in arrays.items() if array.shape != wanted[name].shape]
+    if changed:
+        raise ValueError(f"{files[-1]} is of another size: {changed[0]} is {list(arrays[changed[0]].shape)}.")
+    structure = jax.tree.structure((weights, optimizer_state))
+    loaded = jax.tree.unflatten(structure, jax.device_put(list(arrays.values())))
+    return place, *loaded
+
+
+def _named(weights: Weights, optimizer_state: Any) -> dict[str, Any]:
+    leaves, _ = jax.tree.flatten_with_path((weights, optimizer_state))
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.safetensors"))

@@ -1,0 +1,45 @@
+"""The network in training: the origin's graph and kernels, over rows of packed documents. On GPUs and TPUs matrices are
+multiplied in bfloat16 with f32 sums; gates, states and weights are f32 everywhere.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from griffin_origin import kernels
+from griffin_origin.checkpoint import Checkpoint
+from griffin_origin.graph import run_graph
+from griffin_origin.layout import is_ring
+
+Weights = dict[str, jax.Array]
+
+
+def logits(checkpoint: Checkpoint, weights: Weights, batch: dict[str, Any], window: int) -> jax.Array:
+    """Logits after every token of a batch (packing.py), f32 [B, T, V]; each document begins with an empty state."""
+    rows, tokens = batch["tokens"].shape
+    states = {
+        name: jnp.zeros((rows, window if is_ring(name) else shape[0], *shape[1:]), dtype)
+        for name, (dtype, shape) in checkpoint.layout.items()
+    }
+    lengths = jnp.full(rows, tokens, jnp.int32)
+    values = run_graph(
+        checkpoint.graph,
+        {**weights, **states, "tokens": batch["tokens"], "pos": batch["pos"]},
+        lambda node, inputs: kernels.run(node, inputs, lengths, "train", batch["segments"]),
+        None,
+    )
+    return values["logits"]
+
+
+def losses(checkpoint: Checkpoint, weights: Weights, batch: dict[str, Any], window: int) -> jax.Array:
+    """Cross-entropy of every target in nats, f32 [B, T]."""
+    scores = logits(checkpoint, weights, batch, window)
+    said = jnp.take_along_axis(scores, batch["targets"][..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(scores, axis=-1) - said
+
+
+def mean_loss(checkpoint: Checkpoint, weights: Weights, batch: dict[str, Any], window: int) -> jax.Array:
+    """The weighted mean of the losses."""
+    counts = batch["weights"]
+    return (losses(checkpoint, weights, batch, window) * counts).sum() / jnp.maximum(counts.sum(), 1e-9)

@@ -1,0 +1,146 @@
+"""The trainer: from a source and a recipe to a folder in Hugging Face's layout.
+
+    OUT/            config.json, model.safetensors, tokenizer.json, tokenizer_config.json: what `griffin convert` reads
+    OUT/run/        checkpoints, losses.jsonl, loss.svg; graph/ is the model's graph as the edge has it
+
+A run that was interrupted goes on from its last checkpoint and ends with the weights it would have had anyway.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from griffin_origin.checkpoint import Checkpoint
+from griffin_origin.model import Model
+
+from . import network
+from .checkpoints import Place, load_checkpoint, save_checkpoint
+from .curve import LossLog
+from .documents import Source, texts
+from .encoder import Encoder
+from .hugging_face import CONFIG_FILE, convert, read_config, to_hugging_face, write_model
+from .initial import initial_weights
+from .network import Weights
+from .optimizer import learning_rate, make_optimizer, open_gates
+from .packing import Batch, Stream, pack, rows_of, together
+from .recipe import Recipe
+from .tokenizer import CONFIG_FILE as TOKENIZER_CONFIG_FILE
+from .tokenizer import FILE as TOKENIZER_FILE
+from .tokenizer import write_tokenizer
+
+#: weights, the optimizer's state, batch, learning rate, window -> weights, state, loss
+Step = Callable[[Weights, Any, Batch, float, int], tuple[Weights, Any, jax.Array]]
+
+
+def train(source: Source, recipe: Recipe, out: Path, *, start: Path | None = None, until: int | None = None) -> None:
+    """Trains up to the recipe's last step, or `until` that many are done, and exports.
+
+    `start` is a folder to begin with in Hugging Face's layout: its config, tokenizer and weights, not the recipe's.
+    """
+    run = out / "run"
+    run.mkdir(parents=True, exist_ok=True)
+    _prepare_tokenizer(source, recipe, out, start)
+    encoder = Encoder(out, recipe.user_weight)
+    model = _begin(recipe, out, start, encoder)
+    optimizer = make_optimizer(recipe)
+    place, weights, state = load_checkpoint(run, model.weights, optimizer.init(model.weights)) or (
+        Place(0, 0),
+        model.weights,
+        optimizer.init(model.weights),
+    )
+    stream = Stream(source.training(encoder, recipe.row_tokens), recipe.row_tokens, place.document)
+    held_out = _held_out(source, encoder, recipe)
+    step_once, measure = _step(model.checkpoint, optimizer), _measure(model.checkpoint)
+    log = LossLog(run, place.step)
+
+    def keep(place: Place) -> None:
+        for kind, loss in measure(weights, held_out, model.window):
+            log.add(kind, place.step, loss)
+        log.draw()
+        save_checkpoint(run, place, weights, state)
+        exported = {name: np.asarray(each) for name, each in weights.items()}
+        write_model(out, read_config(out), to_hugging_face(exported), recipe.export)
+
+    last = recipe.steps if until is None else min(until, recipe.steps)
+    with tqdm(total=last, initial=place.step, unit="step", dynamic_ncols=True) as bar:
+        for step in range(place.step, last):
+            stage, step_of_stage = recipe.stage_at(step)
+            if step_of_stage == 0 and stage.open_gates:
+                weights = open_gates(weights, stage.open_gates)
+            rate = learning_rate(stage, step_of_stage)
+            weights, state, loss = step_once(
+                weights, state, stream.batch(recipe.rows), rate, recipe.window_of(stage, model.window)
+            )
+            log.add("training", step + 1, float(loss))
+            bar.set_postfix(loss=f"{float(loss):.3f}", rate=f"{rate:.1e}", refresh=False)
+            bar.update()
+            if (step + 1) % recipe.checkpoint_steps == 0 or step + 1 == last:
+                keep(Place(step + 1, stream.number))
+    print(f"{out}: after {last} of {recipe.steps} steps; the curve is {run / 'loss.svg'}")
+
+
+def _prepare_tokenizer(source: Source, recipe: Recipe, out: Path, start: Path | None) -> None:
+    if (out / TOKENIZER_FILE).exists():
+        return
+    if start is None:
+        sample = islice(source.sample(), recipe.tokenizer_documents)
+        write_tokenizer(texts(sample), recipe.config["vocab_size"], out)
+    else:
+        for name in (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE):
+            shutil.copyfile(start / name, out / name)
+
+
+def _begin(recipe: Recipe, out: Path, start: Path | None, encoder: Encoder) -> Model:
+    """The model before its first step, made by the edge's converter."""
+    graph = out / "run/graph"
+    if not (graph / "model.json").exists():
+        config = recipe.config if start is None else read_config(start)
+        (out / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        if start is None:
+            write_model(out, config, initial_weights(config, recipe.seed), "float32")
+        convert(out if start is None else start, graph)
+    model = Model.load(graph)
+    if encoder.size > model.vocabulary:
+        raise ValueError(f"The tokenizer has {encoder.size} tokens, the config {model.vocabulary}.")
+    return model
+
+
+def _step(checkpoint: Checkpoint, optimizer: Any) -> Step:
+    """One step of the optimizer, compiled once a window."""
+
+    def step(weights: Weights, state: Any, batch: Batch, rate: float, window: int) -> tuple[Weights, Any, jax.Array]:
+        loss, gradients = jax.value_and_grad(lambda these: network.mean_loss(checkpoint, these, batch, window))(weights)
+        updates, state = optimizer.update(gradients, state, weights)
+        return {name: weights[name] + rate * updates[name] for name in weights}, state, loss
+
+    return jax.jit(step, static_argnums=4, donate_argnums=(0, 1))
+
+
+def _held_out(source: Source, encoder: Encoder, recipe: Recipe) -> list[Batch]:
+    """Batches of as many rows as training has; the last one is filled up with rows that count nothing."""
+    held_out = source.held_out(encoder, recipe.row_tokens)
+    rows = list(islice(rows_of(held_out, recipe.row_tokens), recipe.held_out_rows))
+    rows += [pack([], recipe.row_tokens)] * (-len(rows) % recipe.rows)
+    return [together(rows[start : start + recipe.rows]) for start in range(0, len(rows), recipe.rows)]
+
+
+def _measure(checkpoint: Checkpoint) -> Callable[[Weights, list[Batch], int], Iterator[tuple[str, float]]]:
+    """Yields the loss on held-out batches, if there are any."""
+    mean_loss = jax.jit(lambda *given: network.mean_loss(checkpoint, *given), static_argnums=2)
+
+    def measure(weights: Weights, batches: list[Batch], window: int) -> Iterator[tuple[str, float]]:
+        counts = [float(batch["weights"].sum()) for batch in batches]
+        if sum(counts) > 0:
+            sums = [
+                float(mean_loss(weights, batch, window)) * count for batch, count in zip(batches, counts, strict=True)
+            ]
+            yield "held out", sum(sums) / sum(counts)
+
+    return measure
