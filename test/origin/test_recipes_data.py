@@ -59,6 +59,13 @@ def test_tokenizer_json_gives_the_ids_of_sentencepiece(pieces):
         assert tokenizer.decode(ids, skip_special_tokens=False) == text.replace("▁", " ")  # Gemma's own stand-in
 
 
+def test_digits_stand_alone_nothing_is_put_in_front_and_what_is_unknown_is_spelled_in_bytes(pieces):
+    known = [pieces.id_to_piece(i) for i in range(pieces.get_piece_size())]
+    learned = [piece for i, piece in enumerate(known) if not pieces.is_byte(i)]
+    assert not [piece for piece in learned if len(piece) > 1 and any(letter.isdigit() for letter in piece)]
+    assert [known[i] for i in pieces.encode("a 🙂")] == ["a", "▁", "<0xF0>", "<0x9F>", "<0x99>", "<0x82>"]
+
+
 def test_too_few_texts_for_a_vocabulary_are_refused(tmp_path):
     with pytest.raises(ValueError, match="600 pieces"):
         train_tokenizer(["Hello."], 600, tmp_path / "tokenizer.model")
@@ -197,7 +204,7 @@ def test_dialogues_are_decided_by_their_seed_and_number(encoder):
     assert held_out != first
 
 
-def test_a_name_that_is_answered_is_the_one_that_was_told_last():
+def test_a_name_that_is_answered_is_the_one_that_was_told_last_and_another_one_is_a_correction():
     told = "|".join(re.escape(each).replace(r"\{v\}", "({v})") for each in KINDS["name"].tell)
     pattern = re.compile(told.replace("{v}", "|".join(tables.NAMES)), re.IGNORECASE)
     answered = 0
@@ -205,6 +212,7 @@ def test_a_name_that_is_answered_is_the_one_that_was_told_last():
         name = None
         for user, model in recall_dialogue(random.Random(number)):
             if match := pattern.search(user):
+                assert user.startswith("Actually, ") == (name is not None)
                 name = next(each for each in match.groups() if each).lower()
             if said := re.fullmatch(r"Your name is (\w+)\.", model):
                 assert said[1].lower() == name

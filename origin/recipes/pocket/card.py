@@ -56,8 +56,8 @@ def figures(recalled: Recall, right: dict[str, int], of_words: Perplexity) -> st
     ]
     return "\n\n".join(
         [
-            f"Measured on {datetime.date.today()}, {platform.machine()}, by `python -m recipes card`. Dialogues were never "
-            "seen in training; replies are greedy.",
+            f"Measured on {datetime.date.today()}, {platform.machine()}, by `python -m recipes card`. The dialogues are "
+            "newly made from the templates of training; replies are greedy.",
             f"Right answers of {count} about a fact that was told so many tokens of other talk before, asked through HTTP of "
             "`workerd serve` with the shipped weights in int8: before → after `kill -9` and a new start between telling and "
             f"asking. Of {asked} states {recalled.restored} were restored after the kill, with no token of the history read "
