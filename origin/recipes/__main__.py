@@ -48,6 +48,8 @@ def main() -> None:
     given = parser.parse_args()
     try:
         given.run(given)
+    except KeyboardInterrupt:
+        sys.exit("\nrecipes: interrupted; what is there of a run stays, and the same command goes on with it.")
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"recipes: {error}")
 

@@ -2,7 +2,7 @@
 it is asked for them, is killed, is started again, and is asked the same from the same place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,7 +14,9 @@ from .server import Reply, Server
 #: Conversations at a time.
 TOGETHER = 4
 
+#: A fact and a distance.
 Cell = tuple[str, tuple[int, int]]
+CELLS: tuple[Cell, ...] = tuple((fact, distance) for fact in FACTS for distance in DISTANCES)
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,8 @@ class Recall:
     restored: int
 
 
-def measure_recall(server: Server, count: int) -> Recall:
+def measure_recall(server: Server, count: int, cells: Sequence[Cell] = CELLS) -> Recall:
     """Asks `count` times for each fact at each distance."""
-    cells = [(fact, distance) for fact in FACTS for distance in DISTANCES]
     with ThreadPoolExecutor(TOGETHER) as pool, tqdm(total=3 * len(cells) * count, unit="probe") as bar:
 
         def told(cell: Cell) -> list[tuple[Probe, Reply]]:

@@ -38,8 +38,13 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60, trust_env=False)
         self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs now."""
+        return self._process.pid
 
     def respond(self, text: str, after: str | None) -> Reply:
         """A response of the model, greedy, to a user's text; `after` is the id of the response before."""
@@ -69,7 +74,7 @@ class Server:
         self._process.wait()
 
     def _start(self) -> subprocess.Popen:
-        environment = {**os.environ, "PORT": str(self._port), "DATA_DIR": str(self._data)}
+        environment = {**os.environ, "PORT": str(self._port), "DATA_DIR": str(self._data), "ADMIN_KEY": ""}
         process = subprocess.Popen(
             [NODE, "src/cli/serve/workerd.ts"],
             cwd=ROOT,
