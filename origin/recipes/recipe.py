@@ -1,7 +1,7 @@
 """The recipe: everything that decides a training run but its documents, read from one JSON file."""
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,18 @@ def read_recipe(file: Path) -> Recipe:
     """Reads a recipe; `config` may be the path of a config.json, seen from the recipe. Raises ValueError."""
     value = json.loads(file.read_text())
     known = {field.name for field in fields(Recipe)}
+    if missing := sorted(
+        field.name for field in fields(Recipe) if field.default is MISSING and field.name not in value
+    ):
+        raise ValueError(f"{file} must have {', '.join(missing)}.")
     if unknown := sorted(set(value) - known):
         raise ValueError(f"{file}: nothing is called {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
     if isinstance(value["config"], str):
         value["config"] = json.loads((file.parent / value["config"]).read_text())
-    value["stages"] = tuple(Stage(**stage) for stage in value["stages"])
+    try:
+        value["stages"] = tuple(Stage(**stage) for stage in value["stages"])
+    except TypeError as cause:
+        raise ValueError(f"{file}: {cause}".replace("Stage.__init__()", "a stage")) from cause
     if value["export"] not in ("float32", "bfloat16"):
         raise ValueError(f'{file}: "export" must be float32 or bfloat16.')
     return Recipe(**value)
