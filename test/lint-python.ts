@@ -6,14 +6,8 @@ import path from "node:path";
 
 const root = path.resolve(import.meta.dirname, "..");
 const ruff = path.join(root, "origin/.venv/bin/ruff");
-const what = [
-  "--config",
-  "origin/pyproject.toml",
-  "origin/griffin_origin",
-  "origin/bench",
-  "test/origin",
-  "test/python",
-];
+const folders = ["origin/griffin_origin", "origin/recipes", "origin/bench", "test/origin", "test/python"];
+const what = ["--config", "origin/pyproject.toml", ...folders];
 
 const commands = process.argv.includes("--fix") ? [["check", "--fix"], ["format"]] : [["check"], ["format", "--check"]];
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
+from conftest import ROOT
+from reading import MODELS
+
+from bench import ours
 from bench.bandwidth import Copy
 from bench.bytes import step_bytes
 from bench.report import MARKERS, write_results
 from bench.rounds import Contender, interleave
 from bench.sections import HAS_TORCH, OURS, RECURRENT, TRANSFORMER
 from bench.shapes import PLANS, griffin
-from conftest import ROOT
-from reading import MODELS
-
-from bench import ours
 from griffin_origin.checkpoint import read_checkpoint
 from griffin_origin.model import POSITION, Model
 

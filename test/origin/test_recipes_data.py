@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from conftest import ROOT
+
 from recipes.documents import Encoded, Turn, texts
 from recipes.encoder import Encoder
 from recipes.files import Files, pieces_of

@@ -1,6 +1,7 @@
 """Recipes: the evaluation that tells a real server facts and kills it."""
 
 import pytest
+
 from recipes.pocket.recall import measure_recall
 from recipes.pocket.server import Server
 
