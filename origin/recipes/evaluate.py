@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from griffin_origin.model import Model
@@ -33,13 +32,14 @@ class Perplexity:
 def perplexity(checkpoint: Path, encoder: Encoder, source: Source, row_tokens: int) -> Perplexity:
     """Measures a checkpoint of `griffin convert` in f32."""
     model = Model.load(checkpoint)
-    measure = jax.jit(lambda weights, batch: network.losses(model.checkpoint, weights, batch, model.window))
     rows = list(islice(rows_of(source.held_out(encoder, row_tokens), row_tokens), MOST_ROWS))
     if not rows:
         raise ValueError("There is nothing held out: give more text.")
     rows += [pack([], row_tokens)] * (-len(rows) % ROWS)
     batches = [together(rows[start : start + ROWS]) for start in range(0, len(rows), ROWS)]
-    losses = np.concatenate([np.asarray(measure(model.weights, batch)) for batch in batches])
+    losses = np.concatenate(
+        [network.measure(model.checkpoint, model.weights, batch, model.window) for batch in batches]
+    )
     batch = together(batches)
     is_said = batch["weights"] == 1
     is_near = batch["pos"] < model.window

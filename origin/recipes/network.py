@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from griffin_origin import kernels
 from griffin_origin.checkpoint import Checkpoint
@@ -32,14 +33,27 @@ def logits(checkpoint: Checkpoint, weights: Weights, batch: dict[str, Any], wind
     return values["logits"]
 
 
-def losses(checkpoint: Checkpoint, weights: Weights, batch: dict[str, Any], window: int) -> jax.Array:
-    """Cross-entropy of every target in nats, f32 [B, T]."""
-    scores = logits(checkpoint, weights, batch, window)
-    said = jnp.take_along_axis(scores, batch["targets"][..., None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(scores, axis=-1) - said
+def losses(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Cross-entropy of every target i32 [B, T] in nats, f32 [B, T]."""
+    said = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - said
 
 
 def mean_loss(checkpoint: Checkpoint, weights: Weights, batch: dict[str, Any], window: int) -> jax.Array:
     """The weighted mean of the losses."""
     counts = batch["weights"]
-    return (losses(checkpoint, weights, batch, window) * counts).sum() / jnp.maximum(counts.sum(), 1e-9)
+    all_losses = losses(logits(checkpoint, weights, batch, window), batch["targets"])
+    return (all_losses * counts).sum() / jnp.maximum(counts.sum(), 1e-9)
+
+
+# Programs, which are compiled once for each size of batches and each window.
+
+compiled_logits = jax.jit(logits, static_argnums=(0, 3))
+compiled_losses = jax.jit(losses)
+#: (the mean loss, its gradient by each weight)
+compiled_gradients = jax.jit(jax.value_and_grad(mean_loss, argnums=1), static_argnums=(0, 3))
+
+
+def measure(checkpoint: Checkpoint, weights: Weights, batch: dict[str, Any], window: int) -> np.ndarray:
+    """The losses of a batch."""
+    return np.asarray(compiled_losses(compiled_logits(checkpoint, weights, batch, window), batch["targets"]))

@@ -8,7 +8,7 @@ A run that was interrupted goes on from its last checkpoint and ends with the we
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from griffin_origin.checkpoint import Checkpoint
 from griffin_origin.model import Model
 
 from . import network
@@ -35,8 +34,8 @@ from .tokenizer import CONFIG_FILE as TOKENIZER_CONFIG_FILE
 from .tokenizer import FILE as TOKENIZER_FILE
 from .tokenizer import write_tokenizer
 
-#: weights, the optimizer's state, batch, learning rate, window -> weights, state, loss
-Step = Callable[[Weights, Any, Batch, float, int], tuple[Weights, Any, jax.Array]]
+#: weights, the optimizer's state, gradients, learning rate -> weights, state
+Update = Callable[[Weights, Any, Weights, float], tuple[Weights, Any]]
 
 
 def train(source: Source, recipe: Recipe, out: Path, *, start: Path | None = None, until: int | None = None) -> None:
@@ -57,12 +56,12 @@ def train(source: Source, recipe: Recipe, out: Path, *, start: Path | None = Non
     )
     stream = Stream(source.training(encoder, recipe.row_tokens), recipe.row_tokens, place.document)
     held_out = _held_out(source, encoder, recipe)
-    step_once, measure = _step(model.checkpoint, optimizer), _measure(model.checkpoint)
+    update = _update(optimizer)
     log = LossLog(run, place.step)
 
     def keep(place: Place) -> None:
-        for kind, loss in measure(weights, held_out, model.window):
-            log.add(kind, place.step, loss)
+        if held_out:
+            log.add("held out", place.step, _held_out_loss(model, weights, held_out))
         log.draw()
         save_checkpoint(run, place, weights, state)
         exported = {name: np.asarray(each) for name, each in weights.items()}
@@ -75,9 +74,9 @@ def train(source: Source, recipe: Recipe, out: Path, *, start: Path | None = Non
             if step_of_stage == 0 and stage.open_gates:
                 weights = open_gates(weights, stage.open_gates)
             rate = learning_rate(stage, step_of_stage)
-            weights, state, loss = step_once(
-                weights, state, stream.batch(recipe.rows), rate, recipe.window_of(stage, model.window)
-            )
+            batch, window = stream.batch(recipe.rows), recipe.window_of(stage, model.window)
+            loss, gradients = network.compiled_gradients(model.checkpoint, weights, batch, window)
+            weights, state = update(weights, state, gradients, rate)
             log.add("training", step + 1, float(loss))
             bar.set_postfix(loss=f"{float(loss):.3f}", rate=f"{rate:.1e}", refresh=False)
             bar.update()
@@ -112,35 +111,28 @@ def _begin(recipe: Recipe, out: Path, start: Path | None, encoder: Encoder) -> M
     return model
 
 
-def _step(checkpoint: Checkpoint, optimizer: Any) -> Step:
-    """One step of the optimizer, compiled once a window."""
+def _update(optimizer: Any) -> Update:
+    """One step of the optimizer, compiled."""
 
-    def step(weights: Weights, state: Any, batch: Batch, rate: float, window: int) -> tuple[Weights, Any, jax.Array]:
-        loss, gradients = jax.value_and_grad(lambda these: network.mean_loss(checkpoint, these, batch, window))(weights)
+    def update(weights: Weights, state: Any, gradients: Weights, rate: float) -> tuple[Weights, Any]:
         updates, state = optimizer.update(gradients, state, weights)
-        return {name: weights[name] + rate * updates[name] for name in weights}, state, loss
+        return {name: weights[name] + rate * updates[name] for name in weights}, state
 
-    return jax.jit(step, static_argnums=4, donate_argnums=(0, 1))
+    return jax.jit(update, donate_argnums=(0, 1))
 
 
 def _held_out(source: Source, encoder: Encoder, recipe: Recipe) -> list[Batch]:
-    """Batches of as many rows as training has; the last one is filled up with rows that count nothing."""
+    """Batches of as many rows as training has; the last one is filled up with rows that count nothing. None where nothing
+    counts.
+    """
     held_out = source.held_out(encoder, recipe.row_tokens)
     rows = list(islice(rows_of(held_out, recipe.row_tokens), recipe.held_out_rows))
     rows += [pack([], recipe.row_tokens)] * (-len(rows) % recipe.rows)
-    return [together(rows[start : start + recipe.rows]) for start in range(0, len(rows), recipe.rows)]
+    batches = [together(rows[start : start + recipe.rows]) for start in range(0, len(rows), recipe.rows)]
+    return batches if any(batch["weights"].any() for batch in batches) else []
 
 
-def _measure(checkpoint: Checkpoint) -> Callable[[Weights, list[Batch], int], Iterator[tuple[str, float]]]:
-    """Yields the loss on held-out batches, if there are any."""
-    mean_loss = jax.jit(lambda *given: network.mean_loss(checkpoint, *given), static_argnums=2)
-
-    def measure(weights: Weights, batches: list[Batch], window: int) -> Iterator[tuple[str, float]]:
-        counts = [float(batch["weights"].sum()) for batch in batches]
-        if sum(counts) > 0:
-            sums = [
-                float(mean_loss(weights, batch, window)) * count for batch, count in zip(batches, counts, strict=True)
-            ]
-            yield "held out", sum(sums) / sum(counts)
-
-    return measure
+def _held_out_loss(model: Model, weights: Weights, batches: list[Batch]) -> float:
+    """The weighted mean of the losses."""
+    losses = [network.measure(model.checkpoint, weights, batch, model.window) for batch in batches]
+    return float(np.average(losses, weights=[batch["weights"] for batch in batches]))

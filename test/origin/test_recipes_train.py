@@ -4,10 +4,11 @@ import json
 import sys
 from xml.etree import ElementTree
 
-import jax
 import numpy as np
 import pytest
 from conftest import ROOT
+from safetensors.numpy import load_file
+
 from griffin_origin.model import Model
 from recipes import __main__ as program
 from recipes import network
@@ -15,12 +16,11 @@ from recipes.checkpoints import load_checkpoint
 from recipes.documents import Encoded
 from recipes.encoder import Encoder
 from recipes.hugging_face import convert, griffin
-from recipes.packing import pack
+from recipes.packing import pack, together
 from recipes.pocket.card import BEGIN, CARD, END, with_figures
 from recipes.pocket.dialogues import Dialogues
 from recipes.recipe import read_recipe
 from recipes.train import train
-from safetensors.numpy import load_file
 
 RECIPE = read_recipe(ROOT / "origin/recipes/tiny.json")
 
@@ -77,9 +77,9 @@ def test_the_edge_computes_the_trainers_logits(trained, converted, tmp_path):
     graph = Model.load(trained / "run/graph")
     stored = load_file(sorted((trained / "run").glob("step-*.safetensors"))[-1])
     weights = {name: stored[f"[0]['{name}']"] for name in graph.weights}
-    batch = pack([Encoded(tokens, np.ones(len(tokens), np.float32))], len(tokens))
-    program = jax.jit(lambda *given: network.logits(graph.checkpoint, *given, graph.window))
-    trainers = np.asarray(program(weights, batch))[0]
+    row = pack([Encoded(tokens, np.ones(len(tokens), np.float32))], RECIPE.row_tokens)
+    batch = together([row] * RECIPE.rows)
+    trainers = np.asarray(network.compiled_logits(graph.checkpoint, weights, batch, graph.window))[0, : len(tokens)]
     (tmp_path / "tokens.json").write_text(json.dumps(tokens.tolist()))
     griffin("logits", converted, "--tokens", tmp_path / "tokens.json", "--out", tmp_path / "logits.safetensors")
     edges = load_file(tmp_path / "logits.safetensors")["logits"]
