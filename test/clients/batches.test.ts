@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startDevServer, type DevServer } from "../dev-server.ts";
 import { administrator, type Admin } from "../serve/administrator.ts";
 import { startServer } from "../server.ts";
-import { checkShape } from "./openai-shapes.ts";
+import { checkShape, compileShapes } from "./openai-shapes.ts";
 
 type Endpoint = "/v1/responses" | "/v1/chat/completions" | "/v1/completions";
 
@@ -60,6 +60,7 @@ describe("at an open server", () => {
   let server: DevServer;
   let client: OpenAI;
   beforeAll(async () => {
+    compileShapes("file", "batch", "chatCompletion", "completion", "response");
     server = await startDevServer();
     client = clientOf(server);
   }, 90_000);

@@ -42,6 +42,11 @@ function allowNull(of: JsonSchema | undefined, ...names: string[]): void {
   for (const name of names) fields[name] = { anyOf: [{ type: "null" }, fields[name]] };
 }
 
+/** Makes the checks of these types, which takes seconds: between two requests a server would close the connection. */
+export function compileShapes(...types: (keyof Answers)[]): void {
+  for (const type of types) ajv.getSchema(`openai#/properties/${type}`);
+}
+
 /** Returns an answer, or fails where it is not of the type that the client promises. */
 export function checkShape(type: keyof Answers, answer: unknown): void {
   const validate = ajv.getSchema(`openai#/properties/${type}`);
