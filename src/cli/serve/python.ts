@@ -11,7 +11,7 @@ export interface PythonEnvironment {
   requirements: string;
 }
 
-/** What an origin is deployed with, and its tests. */
+/** What an origin is deployed with, what its recipes need, and the tests of both. */
 export const originEnvironment = { folder: "origin/.venv", requirements: "origin/requirements.txt" };
 
 /** Its interpreter. */
