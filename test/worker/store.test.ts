@@ -111,6 +111,7 @@ describe("a turn", () => {
         text: "",
         finishReason: null,
         state: null,
+        placement: null,
         usage: null,
         storage: null,
         error: null,
@@ -125,13 +126,14 @@ describe("a turn", () => {
 
       const outcome = outcomeOf({ status: "incomplete", finishReason: "length", text: "Größe", state: "cold" });
       const storage = store.commit(turn, outcome, { state: stateOf(identity, line(30)), identity, base: null });
-      const { status, text, finishReason, state, usage } = outcome;
+      const { status, text, finishReason, state, placement, usage } = outcome;
       expect(store.turn(turn)).toEqual({
         ...begun,
         status,
         text,
         finishReason,
         state,
+        placement,
         usage,
         storage,
         attempts: 2,
