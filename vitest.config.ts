@@ -13,11 +13,12 @@ const common = {
 /** Where .ci/run wants the results as JSON. */
 const report = process.env["VITEST_REPORT"];
 
+const isLong = ({ moduleId }: TestSpecification) => moduleId.endsWith("test/origin/pytest.test.ts");
+
 /** What takes minutes begins first, though its file is small: nothing waits for it alone in the end. */
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files);
-    const isLong = ({ moduleId }: TestSpecification) => moduleId.endsWith("test/origin/pytest.test.ts");
     return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
   }
 }
