@@ -31,6 +31,8 @@ const origin = spawn(
     stdio: ["ignore", "inherit", "inherit"],
   },
 );
+// It ends with the edge, which nothing of it keeps alive.
+origin.unref();
 process.once("exit", () => origin.kill());
 const headers = { authorization: `Bearer ${key}` };
 // Its own answer, not that of another one at the same address.
