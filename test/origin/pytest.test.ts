@@ -10,7 +10,7 @@ const isThere = existsSync(python);
 
 it.skipIf(!isThere)(
   `the origin passes its tests${isThere ? "" : " (skipped: no origin/.venv with origin/requirements.txt)"}`,
-  { timeout: 900_000 },
+  { timeout: 1_500_000 },
   async () => {
     const child = spawn(python, ["-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test/origin"], { cwd: root });
     let said = "";
