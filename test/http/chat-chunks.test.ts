@@ -1,21 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { TurnView } from "../../src/conversation/protocol.ts";
 import { chatChunks, chatCompletion } from "../../src/http/chat-chunks.ts";
-import { collect, eventsOf, finished, objectName, options } from "./turns.ts";
+import { collect, eventsOf, finished, objectName, options, report } from "./turns.ts";
 
 const id = `chatcmpl_${objectName}_3`;
 const common = { id, object: "chat.completion.chunk", created: 1_700_000_000, model: "pocket" };
-const report = {
-  state: "restored",
-  griffin: {
-    state_bytes: 45_056,
-    restored_tokens: 20,
-    computed_tokens: 14,
-    rows_written: 5,
-    bytes_written: 9_000,
-    placement: "edge",
-  },
-};
 const usage = {
   prompt_tokens: 30,
   completion_tokens: 4,

@@ -4,7 +4,7 @@ import type { TurnEvent, TurnView } from "../../src/conversation/protocol.ts";
 import { conversationItems } from "../../src/http/conversation-items.ts";
 import { responseEvents } from "../../src/http/response-events.ts";
 import { messagesOf, responseObject, splitMessages } from "../../src/http/response-object.ts";
-import { collect, eventsOf, finished, objectName, options, started } from "./turns.ts";
+import { collect, eventsOf, finished, objectName, options, report, started } from "./turns.ts";
 
 const seed = 20_261_123;
 const item_id = `msg_${objectName}_3_0`;
@@ -59,15 +59,7 @@ const response = {
     output_tokens_details: { reasoning_tokens: 0 },
     total_tokens: 34,
   },
-  state: "restored",
-  griffin: {
-    state_bytes: 45_056,
-    restored_tokens: 20,
-    computed_tokens: 14,
-    rows_written: 5,
-    bytes_written: 9_000,
-    placement: "edge",
-  },
+  ...report,
 };
 const refused: TurnView = {
   ...started,

@@ -29,6 +29,19 @@ export const finished: TurnView = {
   error: null,
 };
 
+/** What an answer says of it besides what others' answers have. */
+export const report = {
+  state: "restored",
+  griffin: {
+    state_bytes: 45_056,
+    restored_tokens: 20,
+    computed_tokens: 14,
+    rows_written: 5,
+    bytes_written: 9_000,
+    placement: "edge",
+  },
+};
+
 export const started: TurnView = {
   ...finished,
   status: "in_progress",

@@ -6,10 +6,11 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { compileCache, originEnvironment, pythonOf } from "../../src/cli/serve/python.ts";
 import type { Folder } from "../checkpoint/folders.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
-const python = path.join(root, "origin/.venv/bin/python");
+const python = pythonOf(originEnvironment);
 
 /** Whether an origin can be started here. */
 export const hasOrigin = existsSync(python);
@@ -38,10 +39,7 @@ export async function startOrigin(
   const env = {
     ...process.env,
     JAX_PLATFORMS: "cpu",
-    // Compiled once for all starts.
-    JAX_COMPILATION_CACHE_DIR: path.join(root, ".cache/jax"),
-    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS: "0",
-    JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES: "-1",
+    ...compileCache,
     GRIFFIN_CHECKPOINT: typeof checkpoint === "string" ? path.resolve(root, checkpoint) : scratch,
     // Few programs to compile.
     GRIFFIN_SLOTS: "4",

@@ -14,7 +14,14 @@ export interface PythonEnvironment {
 /** What an origin is deployed with, what its recipes need, and the tests of both. */
 export const originEnvironment = { folder: "origin/.venv", requirements: "origin/requirements.txt" };
 
-/** Its interpreter. */
+/** For an origin of a checkout: its programs are compiled once for all starts, whoever starts it. */
+export const compileCache = {
+  JAX_COMPILATION_CACHE_DIR: path.join(root, ".cache/jax"),
+  JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS: "0",
+  JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES: "-1",
+};
+
+/** The interpreter of an environment. */
 export const pythonOf = ({ folder }: PythonEnvironment): string => path.join(root, folder, "bin/python");
 
 /** Installs an environment where it is missing or older than its requirements; false where that cannot be done. */

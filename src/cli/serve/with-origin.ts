@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { refuse } from "./place.ts";
-import { installPython, originEnvironment, pythonOf } from "./python.ts";
+import { compileCache, installPython, originEnvironment, pythonOf } from "./python.ts";
 
 const root = path.resolve(import.meta.dirname, "../../..");
 const url = `http://127.0.0.1:${process.env["ORIGIN_PORT"] ?? "8790"}`;
@@ -20,10 +20,7 @@ const origin = spawn(
   {
     cwd: path.join(root, "origin"),
     env: {
-      // Compiled once for all starts.
-      JAX_COMPILATION_CACHE_DIR: path.join(root, ".cache/jax"),
-      JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS: "0",
-      JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES: "-1",
+      ...compileCache,
       ...process.env,
       GRIFFIN_CHECKPOINT: path.resolve(root, process.env["GRIFFIN_CHECKPOINT"] ?? "models/pocket"),
       GRIFFIN_ORIGIN_KEY: key,
