@@ -1,7 +1,8 @@
 // The edge's half of the comparison, run by pytest (conftest.py):
-//   edge.ts write FOLDER                    every model below as a checkpoint folder with what the edge computes: logits
-//                                           after every token, and the file of the state after half of them; and in
-//                                           far.tokens and far.f32 what pocket in int8 says far into a text
+//   edge.ts write FOLDER                    every model below, and shape_0 to shape_9 of random shapes, as a checkpoint
+//                                           folder with what the edge computes: logits after every token, and the file of
+//                                           the state after half of them; and in far.tokens and far.f32 what pocket in
+//                                           int8 says far into a text
 //   edge.ts convert SOURCE FOLDER           the checkpoint in int8 of a folder of Hugging Face's
 //   edge.ts read CHECKPOINT STATE OUT       goes on from a state's file with the model's other tokens; writes the logits
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -11,9 +12,9 @@ import { decodeStateFile, encodeStateFile, type StateModel } from "../../src/eng
 import type { KvDtype } from "../../src/model/state.ts";
 import type { Format } from "../../src/model/weights.ts";
 import type { Folder } from "../checkpoint/folders.ts";
-import { checkpointFolder, checkpointOf, engineOf, score } from "../parity/models.ts";
+import { checkpointFolder, checkpointOf, convertModel, engineOf, score } from "../parity/models.ts";
 import { goldenNames, readGolden, type GoldenName } from "../reference/golden.ts";
-import { randomModel, type RandomModelName } from "../reference/random-model.ts";
+import { randomModel, randomShape, type RandomModelName } from "../reference/random-model.ts";
 
 const models: [GoldenName | RandomModelName, Format, KvDtype?][] = [
   ["tiny", "f32"],
@@ -25,6 +26,8 @@ const models: [GoldenName | RandomModelName, Format, KvDtype?][] = [
   ["four_kv_heads_untied", "int4", "bf16"],
   ["silu_uncapped_unscaled", "f32"],
 ];
+
+const formats = ["f32", "int8", "bf16", "int4"] as const satisfies Format[];
 
 const isGolden = (name: string): name is GoldenName => name === "pocket" || goldenNames.some((known) => known === name);
 const tokensOf = (name: GoldenName | RandomModelName) =>
@@ -44,22 +47,33 @@ async function stateModel(folder: Folder, engine: EdgeEngine): Promise<StateMode
 }
 
 async function write(target: string): Promise<void> {
-  for (const [name, format, kv = "f32"] of models) {
-    const folder = await checkpointFolder(name, format, kv);
-    const engine = await engineOf(folder);
-    const tokens = tokensOf(name);
-    const half = tokens.slice(0, Math.floor(tokens.length / 2));
-    const { logits } = await score(engine, tokens);
-    const { state } = await score(engine, half);
-    const carried = { state, tokens: half.slice(-engine.config.window) };
-    const to = path.join(target, `${name}-${format}`);
-    mkdirSync(to, { recursive: true });
-    for (const [file, bytes] of folder) writeFileSync(path.join(to, file), bytes);
-    writeFileSync(path.join(to, "tokens.json"), JSON.stringify(tokens));
-    writeFileSync(path.join(to, "logits.f32"), bytesOf(logits));
-    writeFileSync(path.join(to, "half.state"), encodeStateFile(carried, await stateModel(folder, engine)));
+  for (const [name, format, kv] of models) {
+    const engine = await writeModel(
+      path.join(target, `${name}-${format}`),
+      await checkpointFolder(name, format, kv),
+      tokensOf(name),
+    );
     if (name === "pocket" && format === "int8") await writeFar(target, engine);
   }
+  for (let i = 0; i < 10; i++) {
+    const model = randomShape(900 + i);
+    const folder = await convertModel(model, formats[i % 4]!, i % 3 === 0 ? "bf16" : "f32");
+    await writeModel(path.join(target, `shape_${i}`), folder, Array.from(model.tokens));
+  }
+}
+
+async function writeModel(target: string, folder: Folder, tokens: number[]): Promise<EdgeEngine> {
+  const engine = await engineOf(folder);
+  const half = tokens.slice(0, Math.floor(tokens.length / 2));
+  const { logits } = await score(engine, tokens);
+  const { state } = await score(engine, half);
+  const carried = { state, tokens: half.slice(-engine.config.window) };
+  mkdirSync(target, { recursive: true });
+  for (const [file, bytes] of folder) writeFileSync(path.join(target, file), bytes);
+  writeFileSync(path.join(target, "tokens.json"), JSON.stringify(tokens));
+  writeFileSync(path.join(target, "logits.f32"), bytesOf(logits));
+  writeFileSync(path.join(target, "half.state"), encodeStateFile(carried, await stateModel(folder, engine)));
+  return engine;
 }
 
 /** Logits after the first 20 and the last 20 of 1000 tokens. */

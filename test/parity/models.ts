@@ -51,7 +51,12 @@ export function randomFolder(config: Config, seed: number): Promise<Folder> {
   return convertModel({ config, ...randomWeights(config, seed) }, "f32", "f32");
 }
 
-async function convertModel(model: Pick<RandomModel, "config" | "tensors">, format: Format, kv: KvDtype) {
+/** The checkpoint of a model that is in memory. */
+export async function convertModel(
+  model: Pick<RandomModel, "config" | "tensors">,
+  format: Format,
+  kv: KvDtype,
+): Promise<Folder> {
   const folder = mkdtempSync(path.join(tmpdir(), "griffin-"));
   try {
     writeHuggingFaceFolder(folder, model);

@@ -108,6 +108,42 @@ export function randomModel(name: RandomModelName): RandomModel {
   return { ...randomWeights(config, seed), config };
 }
 
+/** A model of random sizes and options, up to three blocks, and tokens of a random number: the same for the same seed. */
+export function randomShape(seed: number): RandomModel {
+  const next = uniform(seed);
+  const whole = (from: number, to: number) => from + Math.floor(next() * (to - from + 1));
+  const one = <T>(of: readonly T[]) => of[whole(0, of.length - 1)]!;
+  const numHeads = one([1, 2, 3, 4, 6]);
+  const headDim = 2 * whole(3, 12);
+  const width = 2 * whole(10, 40);
+  const config: Config = {
+    ...base,
+    vocabSize: whole(40, 150),
+    width,
+    lruWidth: numHeads * 2 * whole(3, 16),
+    mlpWidth: 2 * whole(10, 50),
+    blockTypes: one([
+      ["recurrent", "attention"],
+      ["attention", "recurrent"],
+      ["recurrent", "attention", "recurrent"],
+    ]),
+    numHeads,
+    numKvHeads: one([1, 2, 3, 4, 6].filter((heads) => numHeads % heads === 0)),
+    headDim,
+    window: whole(2, 24),
+    rotaryDim: 2 * whole(1, headDim / 2),
+    ropeTheta: one([500, 10_000, 1_000_000]),
+    rmsNormEpsilon: one([1e-6, 1e-5]),
+    logitsSoftCap: one([null, 5, 30]),
+    activation: one(["gelu_tanh", "silu"]),
+    embedScale: round_bf16(Math.sqrt(width)),
+    tied: next() < 0.5,
+    attentionBias: next() < 0.5,
+  };
+  const { tensors, tokens } = randomWeights(config, seed + 2);
+  return { config, tensors, tokens: tokens.subarray(0, whole(4, tokens.length)) };
+}
+
 /** Random weights and tokens for any Config. */
 export function randomWeights(config: Config, seed: number): Omit<RandomModel, "config"> {
   const random = normal(seed);
