@@ -6,6 +6,9 @@ replica, by consistent hashing, where a conversation may find its state warm. A 
 conversation with it: every state is at the edge.
 """
 
+import os
+from collections.abc import Mapping
+
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 from starlette.types import ASGIApp
@@ -15,6 +18,14 @@ from .origin import Origin
 from .settings import Settings
 
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
+
+
+def replica_settings(environment: Mapping[str, str]) -> Settings:
+    """Those of the environment. Fails with ValueError where there is no key: Ray Serve's address is open to others."""
+    settings = Settings.of(environment)
+    if not settings.origin_key:
+        raise ValueError("GRIFFIN_ORIGIN_KEY must be set.")
+    return settings
 
 
 @serve.deployment(
@@ -31,7 +42,7 @@ class GriffinOrigin:
     """One replica: one checkpoint on one device."""
 
     def __init__(self) -> None:
-        self._origin = Origin(Settings.of())
+        self._origin = Origin(replica_settings(os.environ))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return create_app(self._origin)

@@ -1,8 +1,12 @@
 """What an operator sets, all of it in the environment as GRIFFIN_…: the same for a plain process and a replica of Ray Serve."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+
+log = logging.getLogger(__name__)
+PREFIX = "GRIFFIN_"
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,17 @@ class Settings:
 
     @staticmethod
     def of(environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Fails with ValueError, naming the variable, where a value is not of its kind."""
-        given = {}
-        for field in fields(Settings):
-            variable = f"GRIFFIN_{field.name.upper()}"
-            if variable in environment:
-                given[field.name] = _read(variable, environment[variable], field.type)
-        return Settings(**given)
+        """Fails with ValueError, naming the variable, where a value is not of its kind. Warns of variables that set nothing."""
+        variables = {f"{PREFIX}{field.name.upper()}": field for field in fields(Settings)}
+        for unknown in sorted(name for name in environment if name.startswith(PREFIX) and name not in variables):
+            log.warning("%s is no setting of an origin", unknown)
+        return Settings(
+            **{
+                field.name: _read(variable, environment[variable], field.type)
+                for variable, field in variables.items()
+                if variable in environment
+            }
+        )
 
 
 def _read(variable: str, text: str, kind: type) -> object:

@@ -50,10 +50,12 @@ def evaluate(function: onnx.FunctionProto, inputs: list[np.ndarray], attributes:
     return ReferenceEvaluator(model).run(None, dict(zip(names, inputs, strict=True)))
 
 
-def call(operator: str, inputs: list[np.ndarray], lengths: np.ndarray, attributes: dict) -> list[np.ndarray]:
+def call(
+    operator: str, inputs: list[np.ndarray], lengths: np.ndarray, attributes: dict, mode: kernels.Mode = "exact"
+) -> list[np.ndarray]:
     """What our kernel computes, for all rows at once, in a compiled program."""
     node = Node(operator, operator, (), (), attributes)
-    program = jax.jit(lambda inputs, lengths: kernels.run(node, inputs, lengths, "exact"))
+    program = jax.jit(lambda inputs, lengths: kernels.run(node, inputs, lengths, mode))
     return [np.asarray(each) for each in program(inputs, lengths)]
 
 
@@ -113,6 +115,13 @@ def test_computes_what_the_body_of_its_function_says(operator, tokens, edge_fold
     check(operator, inputs, by_row, attributes, np.array(LENGTHS[tokens], np.int32), bodies(edge_folder)[operator])
 
 
+@pytest.mark.parametrize("operator", ["local_attention", "rg_lru"])
+def test_the_ways_of_accelerators_compute_the_same(operator, edge_folder):
+    """They add in any order: rg_lru by an associative scan, attention to the ring and to new tokens apart."""
+    inputs, by_row, attributes = case(operator, 24, np.random.default_rng(5))
+    check(operator, inputs, by_row, attributes, np.array(LENGTHS[24], np.int32), bodies(edge_folder)[operator], "fast")
+
+
 def test_local_attention_keeps_a_window_in_bfloat16(edge_folder):
     inputs, by_row, attributes = case("local_attention", 5, np.random.default_rng(3))
     inputs[4:] = [ring.astype(ml_dtypes.bfloat16) for ring in inputs[4:]]
@@ -121,8 +130,8 @@ def test_local_attention_keeps_a_window_in_bfloat16(edge_folder):
     check("local_attention", inputs, by_row, attributes, np.array([5, 0, 3], np.int32), body, ring_tolerance=0.02)
 
 
-def check(operator, inputs, by_row, attributes, lengths, body, ring_tolerance: float = 2e-5) -> None:
-    outputs = call(operator, inputs, lengths, attributes)
+def check(operator, inputs, by_row, attributes, lengths, body, mode="exact", ring_tolerance: float = 2e-5) -> None:
+    outputs = call(operator, inputs, lengths, attributes, mode)
     is_stateful = operator in STATEFUL
     states = inputs[-(len(outputs) - 1) :] if is_stateful else []
     tokens = {i for i, each in enumerate(inputs) if i in by_row and not any(each is state for state in states)}
