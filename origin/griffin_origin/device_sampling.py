@@ -91,30 +91,31 @@ class SamplingRows(NamedTuple):
         )
 
 
-def sample(logits: jax.Array, rows: SamplingRows, positions: jax.Array) -> jax.Array:
+def sample(logits: jax.Array, rows: SamplingRows, positions: jax.Array, active: jax.Array) -> jax.Array:
     """The tokens i32 [B] for `positions` i32 or u32 [B] (how many tokens precede each), given logits f32 [B, V].
 
-    Of no meaning for a row whose highest logit is not a finite number.
+    Of no meaning for a row that is not `active` bool [B], which costs nothing, nor for one whose highest logit is not a
+    finite number.
     """
     zero = _zero(rows.temperature)
     adjusted = _adjust(logits, rows, hold_with(zero[:, None]))
     best = jnp.argmax(adjusted, axis=1).astype(jnp.int32)  # the lowest id of equal ones
-    is_greedy = rows.temperature == 0
+    is_drawn = active & (rows.temperature != 0)
 
     def draw() -> jax.Array:
         highest = jnp.take_along_axis(adjusted, best[:, None], axis=1)
-        temperature = jnp.where(is_greedy, 1, rows.temperature)[:, None]
+        temperature = jnp.where(is_drawn, rows.temperature, 1)[:, None]
         weights = exp32((adjusted - highest) / temperature, hold_with(zero[:, None]))
         uniform, held = uniform_at(rows.key, positions), hold_with(zero)
         few = min(FEW, adjusted.shape[1])
         token, is_decided = _draw(adjusted, weights, uniform, rows, _likeliest(adjusted, few), held)
         return lax.cond(
-            jnp.all(is_decided | is_greedy),
+            jnp.all(is_decided | ~is_drawn),
             lambda: token,
             lambda: _draw(adjusted, weights, uniform, rows, _ranked(adjusted), held)[0],
         )
 
-    return lax.cond(jnp.all(is_greedy), lambda: best, lambda: jnp.where(is_greedy, best, draw()))
+    return lax.cond(is_drawn.any(), lambda: jnp.where(is_drawn, draw(), best), lambda: best)
 
 
 def log_probabilities(logits: jax.Array) -> jax.Array:

@@ -192,7 +192,8 @@ def _decode(
         logits = at.rows.logits
         active = (at.left > 0) & jnp.isfinite(logits.max(-1))
         is_given = given[at.step] >= 0
-        drawn = jnp.where(is_given, given[at.step], sample(logits, at.rows.sampling, at.positions))
+        sampled = sample(logits, at.rows.sampling, at.positions, active & ~is_given)
+        drawn = jnp.where(is_given, given[at.step], sampled)
         tokens = jnp.where(active, drawn, jnp.where(at.left > 0, BROKEN, NO_TOKEN))
         fed = jnp.where(active, drawn, 0)
         nothing = tuple(jnp.zeros_like(part[0]) for part in out[1:])

@@ -51,7 +51,7 @@ def rows_of(cases) -> SamplingRows:
 def draw(cases) -> list[int]:
     logits = np.stack([filled(case) for case in cases])
     positions = np.array([case["position"] for case in cases], np.uint32)
-    return np.asarray(jax.jit(sample)(logits, rows_of(cases), positions)).tolist()
+    return np.asarray(jax.jit(sample)(logits, rows_of(cases), positions, np.ones(len(cases), bool))).tolist()
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
@@ -91,7 +91,7 @@ def test_random_options_draw_what_sampling_py_draws():
     each = [SamplingRows.one(*of, vocabulary, window) for of in zip(options, past, reply, strict=True)]
     rows = jax.tree.map(lambda *parts: np.concatenate(parts), *each)
     positions = random.integers(0, 2**31, count).astype(np.int32)
-    drawn = np.asarray(jax.jit(sample)(logits, rows, positions)).tolist()
+    drawn = np.asarray(jax.jit(sample)(logits, rows, positions, np.ones(count, bool))).tolist()
     for i, token in enumerate(drawn):
         recent = [*past[i], *reply[i]][-window:]
         assert token == sampling.sample(logits[i], options[i], int(positions[i]), reply[i], recent), options[i]
@@ -122,7 +122,30 @@ def test_accepted_tokens_leave_the_rows_that_knowing_them_from_the_start_makes()
 def test_an_empty_row_is_greedy():
     rows = SamplingRows.empty(3, 5, 4)
     logits = np.array([[0, 2, 1, 2, 0], [5, 1, 1, 1, 6], [-1, -2, -3, -4, -5]], np.float32)
-    assert sample(logits, rows, np.zeros(3, np.int32)).tolist() == [1, 4, 0]
+    assert jax.jit(sample)(logits, rows, np.zeros(3, np.int32), np.ones(3, bool)).tolist() == [1, 4, 0]
+
+
+def test_only_active_rows_have_it_look_further(monkeypatch):
+    """The rows: a greedy one, one that the first ranks decide, and one that they do not."""
+    looked = []
+    for name in ("_likeliest", "_ranked"):
+        rank = getattr(device_sampling, name)
+
+        def noted(*args, rank=rank, name=name):
+            jax.debug.callback(lambda: looked.append(name))
+            return rank(*args)
+
+        monkeypatch.setattr(device_sampling, name, noted)
+    monkeypatch.setattr(device_sampling, "FEW", 2)
+    each = [SamplingRows.one(sampling.SamplingOptions(1, temperature=t), (), (), 50, 4) for t in (0, 0.01, 100)]
+    rows = jax.tree.map(lambda *parts: np.concatenate(parts), *each)
+    logits = np.tile(np.arange(50, dtype=np.float32), (3, 1))
+    draws = jax.jit(sample)
+    for active, expected in (([1, 0, 0], []), ([1, 1, 0], ["_likeliest"]), ([1, 1, 1], ["_likeliest", "_ranked"])):
+        looked.clear()
+        draws(logits, rows, np.zeros(3, np.int32), np.array(active, bool))
+        jax.effects_barrier()
+        assert looked == expected
 
 
 def test_arithmetic_has_the_bits_of_the_table_also_where_compilers_fuse():
