@@ -2,14 +2,24 @@
 
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import GriffinError
 
 MOST_TOP = 100
 MOST_STOPS = 64
+MOST_STOP_BYTES = 4096
 
 TokenId = Annotated[int, Field(ge=0)]
+
+
+def _is_short(stop: str) -> str:
+    if len(stop.encode()) > MOST_STOP_BYTES:
+        raise ValueError(f"a stop string has at most {MOST_STOP_BYTES} bytes")
+    return stop
+
+
+Stop = Annotated[str, Field(min_length=1), AfterValidator(_is_short)]
 Key = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -54,7 +64,7 @@ class PrefillOptions(_Options):
 class GenerateOptions(_Options):
     max_tokens: Annotated[int, Field(ge=0)]
     sampling: Sampling
-    stop: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MOST_STOPS)] = []
+    stop: Annotated[list[Stop], Field(max_length=MOST_STOPS)] = []
     stop_tokens: Annotated[list[TokenId], Field(max_length=MOST_STOPS)] | None = None
     top_log_probabilities: Annotated[int, Field(ge=0, le=MOST_TOP)] | None = None
 
@@ -62,11 +72,14 @@ class GenerateOptions(_Options):
 Options = TypeVar("Options", bound=_Options)
 
 
+NAMES = {name for kind in (PrefillOptions, GenerateOptions, Sampling, Warm) for name in kind.model_fields}
+
+
 def parse_options(kind: type[Options], text: str) -> Options:
-    """Fails with `invalid_argument`, naming the first option that is wrong, never its value: it may be a user's word."""
+    """Fails with `invalid_argument`, naming the first option that is wrong, never what was sent: it may be a user's word."""
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(["options", *map(str, first["loc"])])
+        where = ".".join(["options", *(name for name in first["loc"] if name in NAMES)])
         raise GriffinError("invalid_argument", f"{where}: {first['msg']}.") from None

@@ -5,6 +5,7 @@ Truth: https://github.com/huggingface/safetensors#format
 """
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def read_tensors(body: bytes) -> Tensors:
     arrays = {}
     for begin, stop, dtype, shape, name in placed:
         if begin != end or stop > len(body) - start:
-            raise _bad(f"tensor {name!r} is not behind the one before it, or ends behind the body.")
+            raise _bad(f"{_named(name)} is not behind the one before it, or ends behind the body.")
         end = stop
         count = (stop - begin) // dtype.itemsize
         arrays[name] = np.frombuffer(body, dtype, count, start + begin).reshape(shape)
@@ -82,19 +83,22 @@ def _header(text: bytes) -> dict:
 
 def _entry(name: str, entry: object) -> tuple[int, int, np.dtype, tuple[int, ...]]:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise _bad(f"tensor {name!r} is not described by dtype, shape and data_offsets.")
+        raise _bad(f"{_named(name)} is not described by dtype, shape and data_offsets.")
     dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
-        raise _bad(f"tensor {name!r} must be one of {', '.join(DTYPES)}.")
+        raise _bad(f"{_named(name)} must be one of {', '.join(DTYPES)}.")
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or len(shape) > 8:
-        raise _bad(f"tensor {name!r} has no shape and place.")
-    size = dtype.itemsize
-    for dim in shape:
-        size *= dim
-    if offsets[1] - offsets[0] != size:
-        raise _bad(f"tensor {name!r} does not fill its place.")
+        raise _bad(f"{_named(name)} has no shape and place.")
+    size = dtype.itemsize * math.prod(shape)
+    # A tensor without elements has no long sides either: numpy takes no huge ones.
+    if offsets[1] - offsets[0] != size or max(shape, default=0) > max(size, 1):
+        raise _bad(f"{_named(name)} does not fill its place.")
     return offsets[0], offsets[1], dtype, tuple(shape)
+
+
+def _named(name: str) -> str:
+    return f"tensor {name[:64]!r}"
 
 
 def _counts(value: object) -> bool:
