@@ -83,10 +83,10 @@ class Prefill:
         """Tokens a second, of all rows."""
         for slot in range(self._batch):
             self._slots.place(slot, None)
-        jax.block_until_ready(self._slots.logits(0))
+        self._slots.wait()
         began = time.perf_counter()
         for slot in range(self._batch):
             for at in range(0, len(self._prompt), self._slots.chunk_tokens):
                 self._slots.read(slot, self._prompt[at : at + self._slots.chunk_tokens])
-        jax.block_until_ready(self._slots.logits(self._batch - 1))
+        self._slots.wait()
         return self._batch * len(self._prompt) / (time.perf_counter() - began)

@@ -4,8 +4,10 @@ import argparse
 import logging
 import os
 import signal
+import sys
 import threading
 import time
+from contextlib import suppress
 
 import uvicorn
 
@@ -26,8 +28,22 @@ def main() -> None:
         threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("jax").setLevel(logging.WARNING)  # or it tells of every kind of device that is not there
-    app = create_app(Origin(Settings.of()))
-    uvicorn.run(app, host=given.host, port=given.port, access_log=False, timeout_graceful_shutdown=5)
+    sys.exit(0 if serve(Origin(Settings.of()), given.host, given.port) else 1)
+
+
+def serve(origin: Origin, host: str, port: int) -> bool:
+    """Serves until it is told to stop, or until the origin can run no more turns; False where it was that."""
+    app = create_app(origin)
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=5))
+
+    def end_with_the_batcher() -> None:
+        origin.batcher.join()
+        server.should_exit = True
+
+    threading.Thread(target=end_with_the_batcher, daemon=True).start()
+    with suppress(KeyboardInterrupt):
+        server.run()
+    return server.started and origin.batcher.join()
 
 
 def end_with(parent: int) -> None:

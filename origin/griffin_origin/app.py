@@ -19,6 +19,8 @@ from .protocol import STATUS, VERSION, WAITING, error_body, frame, internal, rea
 from .turn import Turn
 
 RETRY_AFTER_SECONDS = "1"
+#: What is sent at a time, so that a client that takes it slowly is told from one that takes nothing.
+PIECE_BYTES = 64 * 1024
 
 
 def create_app(origin: Origin) -> ASGIApp:
@@ -43,10 +45,12 @@ def create_app(origin: Origin) -> ASGIApp:
         return await begin(request, generates=False)
 
     async def begin(request: Request, generates: bool) -> ASGIApp:
+        origin.batcher.check_room()
         served, seconds = origin.served, origin.settings.body_seconds
         body = await _read_body(request, served.body_bytes, seconds)
-        asked = await run_in_threadpool(read_turn, body, served, generates)
-        return FrameStream(origin, asked)
+        stream = FrameStream(origin)
+        stream.begin(await run_in_threadpool(stream.turn_of, body, generates))
+        return stream
 
     def cancel(request: Request) -> Response:
         if not origin.batcher.cancel(request.path_params["id"]):
@@ -75,6 +79,7 @@ def create_app(origin: Origin) -> ASGIApp:
         exception_handlers={GriffinError: failed, HTTPException: failed, Exception: failed},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # a path that is not there is `not_found`
     return _guarded(app, origin)
 
 
@@ -129,18 +134,24 @@ async def _read_body(request: Request, most_bytes: int, seconds: float) -> bytes
 class FrameStream:
     """The answer of a POST: submits its turn, then passes on its frames. Ends the turn when its client goes."""
 
-    def __init__(self, origin: Origin, asked) -> None:
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
         self._settings = origin.settings
         self._batcher = origin.batcher
         self._frames: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
 
-        def deliver(data: bytes, is_last: bool) -> None:
-            with suppress(RuntimeError):  # the loop has ended, and with it the client's connection
-                loop.call_soon_threadsafe(self._frames.put_nowait, (data, is_last))
+    def turn_of(self, body: bytes, generates: bool) -> Turn:
+        """The turn in a body, whose frames come here. Takes its time, so not in the loop's thread."""
+        return Turn(read_turn(body, self._origin.served, generates), self._origin.spelling, self._deliver)
 
-        self._turn = Turn(asked, origin.spelling, deliver)
-        self._batcher.submit(self._turn)
+    def begin(self, turn: Turn) -> None:
+        self._batcher.submit(turn)
+        self._turn = turn
+
+    def _deliver(self, data: bytes, is_last: bool) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and with it the client's connection
+            self._loop.call_soon_threadsafe(self._frames.put_nowait, (data, is_last))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_disconnected(receive))
@@ -177,8 +188,11 @@ class FrameStream:
             take.cancel()
 
     async def _send(self, send: Send, data: bytes, is_last: bool) -> None:
-        async with asyncio.timeout(self._settings.body_seconds):
-            await send({"type": "http.response.body", "body": data, "more_body": not is_last})
+        last = max(0, len(data) - 1) // PIECE_BYTES * PIECE_BYTES
+        for at in range(0, last + 1, PIECE_BYTES):
+            more = not is_last or at < last
+            async with asyncio.timeout(self._settings.body_seconds):
+                await send({"type": "http.response.body", "body": data[at : at + PIECE_BYTES], "more_body": more})
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -18,14 +18,18 @@ import numpy as np
 
 from .errors import GriffinError
 from .metrics import Metrics
-from .model import Model
+from .model import Model, States
 from .options import Warm
 from .protocol import Served, error_frame, internal, result_frame, tokens_frame
 from .settings import Settings
-from .slots import BROKEN, Decoded, Slots
+from .slots import BROKEN, Decoded, SlotCopy, Slots
 from .turn import Turn
 
 log = logging.getLogger(__name__)
+
+WRITERS = 2
+#: So many results may be in the making, each with a state: then the batch waits for them.
+MOST_RESULTS = 2 * WRITERS
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class Batcher:
         self._kept: OrderedDict[str, Kept] = OrderedDict()  # least recently used first
         self._by_id: dict[str, Turn] = {}
         self._is_closing = False
-        self._writers = ThreadPoolExecutor(2, "results")
+        self._has_failed = False
+        self._writers = ThreadPoolExecutor(WRITERS, "results")
+        self._room_for_results = threading.Semaphore(MOST_RESULTS)
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
@@ -62,14 +68,21 @@ class Batcher:
     def is_healthy(self) -> bool:
         return self._thread.is_alive() and not self._is_closing
 
+    def join(self) -> bool:
+        """Waits until it is over; False where that was a failure, and not `close`."""
+        self._thread.join()
+        return not self._has_failed
+
+    def check_room(self) -> None:
+        """Fails with `busy` where no turn would be taken, not even one that goes on with a warm state."""
+        with self._changed:
+            self._check(needs_slot=not self._kept)
+
     def submit(self, turn: Turn) -> None:
         """Takes a turn. Fails with `state_needed`, or with `busy` where too many wait."""
         with self._changed:
-            if self._is_closing:
-                raise GriffinError("busy", "This origin is stopping.")
             # Before a warm state is taken: a turn that is refused must not cost it.
-            if turn.request.warm is None and self._is_full():
-                raise GriffinError("busy", f"All slots are taken and {len(self._waiting)} turns wait.")
+            self._check(needs_slot=turn.request.warm is None)
             if turn.request.warm is not None:
                 turn.slot = self._take(turn.request.warm)
             if turn.request.id is not None:
@@ -112,9 +125,12 @@ class Batcher:
 
     # -- with _changed held
 
-    def _is_full(self) -> bool:
+    def _check(self, needs_slot: bool) -> None:
+        if self._is_closing:
+            raise GriffinError("busy", "This origin is stopping.")
         without_slot = sum(turn.slot is None for turn in self._waiting)
-        return without_slot >= self._settings.queue + len(self._free) + len(self._kept)
+        if needs_slot and without_slot >= self._settings.queue + len(self._free) + len(self._kept):
+            raise GriffinError("busy", f"All slots are taken and {len(self._waiting)} turns wait.")
 
     def _drop(self, turn: Turn) -> None:
         turn.is_dropped = True
@@ -130,6 +146,18 @@ class Batcher:
         del self._kept[warm.key]
         return kept.slot
 
+    def _release(self, turn: Turn) -> dict[str, str]:
+        """Keeps or frees the slot of a turn that has ended; gives what its result says of that."""
+        key = turn.request.keep
+        if key is None or turn.is_dropped or turn.position == 0:
+            self._free.append(turn.slot)
+            return {}
+        if (older := self._kept.pop(key, None)) is not None:
+            self._free.append(older.slot)
+        fingerprint = secrets.token_hex(16)
+        self._kept[key] = Kept(turn.slot, turn.position, fingerprint, time.monotonic())
+        return {"fingerprint": fingerprint}
+
     def _forget(self, turn: Turn) -> None:
         if turn.request.id is not None and self._by_id.get(turn.request.id) is turn:
             del self._by_id[turn.request.id]
@@ -140,7 +168,7 @@ class Batcher:
             self._free.append(self._kept.popitem(last=False)[1].slot)
 
     def _admit(self) -> list[Turn]:
-        """Gives slots to those who wait, in their order; those that wait for nothing more leave the queue."""
+        """Gives slots to those who wait, in their order. Those that were cancelled and have nothing to read need none."""
         now = time.monotonic()
         self._expire()
         admitted = []
@@ -149,11 +177,12 @@ class Batcher:
             if turn.is_dropped or now - turn.began_at > self._settings.wait_seconds:
                 self._leave(turn, GriffinError("busy", "No slot came in time."))
                 continue
-            if turn.slot is None and self._free:
+            needs_slot = turn.slot is None and not turn.has_ended
+            if needs_slot and self._free:
                 turn.slot = self._free.pop()
-            elif turn.slot is None and self._kept:
+            elif needs_slot and self._kept:
                 turn.slot = self._kept.popitem(last=False)[1].slot
-            (admitted if turn.slot is not None else still).append(turn)
+            (still if needs_slot and turn.slot is None else admitted).append(turn)
         self._waiting = still
         self._running += admitted
         return admitted
@@ -172,6 +201,9 @@ class Batcher:
     def _run(self) -> None:
         try:
             self._work()
+        except BaseException:
+            self._has_failed = True
+            raise
         finally:  # whatever ended it: nobody waits for a thread that is gone
             with self._changed:
                 self._is_closing = True
@@ -190,9 +222,10 @@ class Batcher:
                 overdue = self._running_out()
             try:
                 self._step(admitted, overdue)
+                continue
             except Exception:
                 log.exception("a dispatch failed; all running turns end and the slots begin anew")
-                self._begin_anew()
+            self._begin_anew()  # not before the exception is gone, and with it what holds the slots
 
     def _running_out(self) -> list[Turn]:
         now = time.monotonic()
@@ -204,37 +237,42 @@ class Batcher:
 
     def _step(self, admitted: list[Turn], overdue: list[Turn]) -> None:
         for turn in admitted:
-            if turn not in overdue:
+            if turn not in overdue and turn.slot is not None:
                 self._begin(turn)
         self._read()
         replying = [turn for turn in self._running if not turn.is_reading and not turn.has_ended]
         if replying:
             self._decode(replying)
+        else:  # nobody else keeps the host from telling the device more than it can do
+            self._slots.wait()
         for turn in [turn for turn in self._running if turn.has_ended]:
             self._finish(turn)
 
     def _begin(self, turn: Turn) -> None:
         request = turn.request
         if request.warm is None:
-            self._slots.place(
-                turn.slot, None if request.state is None else self._model.row_of(request.state, request.position)
-            )
+            self._slots.place(turn.slot, self._given(turn))
         past = np.concatenate([request.history, request.tokens])[-self._model.window :]
         self._slots.prepare(turn.slot, request.sampling, request.stop_tokens, past)
 
+    def _given(self, turn: Turn) -> States:
+        """The state that a turn comes with."""
+        state = turn.take_state()
+        return self._slots.empty if state is None else self._model.row_of(state, turn.request.position)
+
     def _read(self) -> None:
-        """Chunks of those that read, in turns, until together they are as long as the longest chunk.
+        """Chunks of those that read, in turns, as long as their passes together are not longer than the longest chunk.
 
         Where a prompt is cut does not depend on who else reads: the same turn computes the same bits.
         """
         budget = self._slots.chunk_tokens
         for turn in [turn for turn in self._running if turn.is_reading]:
-            if budget <= 0:
-                break
             chunk = turn.request.tokens[turn.read : turn.read + self._slots.chunk_tokens]
+            budget -= self._slots.padded(len(chunk))
+            if budget < 0:
+                break
             self._slots.read(turn.slot, chunk)
             turn.read += len(chunk)
-            budget -= len(chunk)
             self._metrics.read.inc(len(chunk))
             if turn.is_reading:  # behind the others
                 with self._changed:
@@ -244,11 +282,14 @@ class Batcher:
     def _decode(self, turns: list[Turn]) -> None:
         positions, budgets = np.zeros((2, self._settings.slots), np.int32)
         given = self._slots.no_tokens()
+        before: dict[Turn, SlotCopy] = {}
         for turn in turns:
             positions[turn.slot] = turn.position
-            budgets[turn.slot] = turn.budget(self._settings.dispatch_tokens)
-            again = turn.to_replay[: len(given)]
+            budgets[turn.slot] = budget = turn.budget(self._settings.dispatch_tokens)
+            again = turn.again(len(given))
             given[: len(again), turn.slot] = again
+            if turn.may_overrun(budget):
+                before[turn] = self._slots.copy(turn.slot)
         began_at = time.monotonic()
         reported = any(turn.request.top_log_probabilities is not None for turn in turns)
         decoded = self._slots.decode(positions, budgets, given, reported)
@@ -258,55 +299,60 @@ class Batcher:
         reports = Reports(decoded)
         for turn in turns:
             row = tokens[:, turn.slot]
-            replayed = turn.replay(int((row >= 0).sum()))
+            decoded = row[row >= 0].tolist()
+            replayed = min(turn.behind, len(decoded))
             self._metrics.read.inc(replayed)
-            chosen = [int(token) for token in row[replayed:] if token >= 0]
+            is_first, end = turn.generated == 0, turn.decoded + len(decoded)
+            chosen = turn.take(decoded)
             if chosen:
-                if not turn.generated:
+                if is_first:
                     self._metrics.first_token.observe(now - turn.began_at)
-                turn.accept(chosen)
                 self._metrics.generated.inc(len(chosen))
                 top = turn.request.top_log_probabilities
                 steps = slice(replayed, replayed + len(chosen))
                 turn.deliver(tokens_frame(chosen, None if top is None else reports.of(turn.slot, steps, top)), False)
-            if (row == BROKEN).any():
+            if turn.decoded < end:  # a stop string was complete before: the rest has not been
+                self._slots.restore(turn.slot, before[turn])
+            elif (row == BROKEN).any():
                 self._fail(turn)
 
     def _fail(self, turn: Turn) -> None:
-        log.error("a row has logits that are not finite; its turn fails")
+        log.error("the state or the logits of a row are not finite; its turn fails")
         with self._changed:
             self._running.remove(turn)
             self._leave(turn, internal())
 
     def _finish(self, turn: Turn) -> None:
         """Keeps or frees the slot; the result is written elsewhere, while this thread goes on."""
-        request = turn.request
-        row = self._slots.row(turn.slot) if request.wants_state else None
-        logits = self._slots.logits(turn.slot) if request.wants_logits and turn.read == len(request.tokens) else None
         facts = turn.facts()
+        if turn.slot is None:  # it was cancelled before it had one
+            row, logits = self._given(turn), None
+        else:
+            row, logits, is_sound = self._slots.copy(turn.slot)
+            if not is_sound:
+                return self._fail(turn)
         with self._changed:
             self._running.remove(turn)
             self._forget(turn)
-            if request.keep is None or turn.is_dropped or turn.position == 0:
-                self._free.append(turn.slot)
-            else:
-                facts["fingerprint"] = secrets.token_hex(16)
-                if (older := self._kept.pop(request.keep, None)) is not None:
-                    self._free.append(older.slot)
-                self._kept[request.keep] = Kept(turn.slot, turn.position, facts["fingerprint"], time.monotonic())
+            if turn.slot is not None:
+                facts |= self._release(turn)
         self._metrics.turns.labels(turn.finish_reason).inc()
         self._metrics.turn.observe(time.monotonic() - turn.began_at)
+        self._room_for_results.acquire()
         self._writers.submit(self._write, turn, facts, row, logits)
 
-    def _write(self, turn: Turn, facts: dict[str, str], row: object, logits: jax.Array | None) -> None:
+    def _write(self, turn: Turn, facts: dict[str, str], row: States, logits: jax.Array | None) -> None:
+        request = turn.request
         try:
-            arrays = {} if row is None else self._model.arrays_of(row)
-            if logits is not None:
-                arrays["logits"] = np.asarray(logits)
+            arrays = self._model.arrays_of(row) if request.wants_state else {}
+            if request.wants_logits and turn.read == len(request.tokens):
+                arrays["logits"] = np.asarray(logits)[0]
             turn.deliver(result_frame(self._served, facts, arrays), True)
         except Exception:
             log.exception("a result could not be written")
             turn.deliver(error_frame(internal()), True)
+        finally:
+            self._room_for_results.release()
 
     def _begin_anew(self) -> None:
         """After a failed dispatch nothing is known of the donated buffers, so no state in them is gone on with."""

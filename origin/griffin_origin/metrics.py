@@ -11,7 +11,7 @@ class Metrics:
         self.slots = Gauge("griffin_origin_slots", "Slots by what they hold", ["holds"], registry=self.registry)
         self.waiting = Gauge("griffin_origin_waiting_turns", "Turns without a slot", registry=self.registry)
         self.turns = Counter("griffin_origin_turns", "Turns by how they ended", ["ended"], registry=self.registry)
-        self.read = Counter("griffin_origin_read_tokens", "Tokens read from requests", registry=self.registry)
+        self.read = Counter("griffin_origin_read_tokens", "Tokens read that were known before", registry=self.registry)
         self.generated = Counter("griffin_origin_generated_tokens", "Tokens generated", registry=self.registry)
         self.refused = Counter(
             "griffin_origin_refused_requests", "Requests that were refused", ["code"], registry=self.registry

@@ -142,7 +142,7 @@ def _token_ids(file: Tensors, name: str, served: Served) -> np.ndarray:
         raise GriffinError("too_large", f"{name} has {len(ids)} tokens, more than {served.prompt_tokens}.")
     if len(ids) > 0 and (ids.min() < 0 or ids.max() >= served.vocabulary):
         raise _invalid(f"{name} has ids that are not from 0 to {served.vocabulary - 1}.")
-    return ids
+    return ids.copy()  # a view would keep the whole body
 
 
 def _position(names: Mapping[str, str], state: Mapping, warm: Warm | None) -> int:

@@ -1,6 +1,6 @@
 """Slots: the rows of the batch on the device, and the three programs that change them: read a chunk into one row, decode
-all rows that reply, put a row in place of another. All are compiled once and own their buffers (donated), so no state
-is ever copied as a whole. Who has which slot is batcher.py's business.
+all rows that reply, put a row in place of another. All are compiled once and own their buffers (donated), so that the
+batch is never copied as a whole. Who has which slot is batcher.py's business.
 
 Axes: B slots, T tokens of a chunk, V vocabulary, K steps of a dispatch, S stop tokens, N likeliest tokens.
 """
@@ -32,6 +32,14 @@ class Rows(NamedTuple):
     sampling: SamplingRows
 
 
+class SlotCopy(NamedTuple):
+    """What a slot held, which stays as it is whatever happens to the slot."""
+
+    states: States  # one row
+    logits: Array  # f32 [1, V] after the last token that was read; 0 where none was
+    is_sound: Array  # bool: all of it are numbers
+
+
 @dataclass(frozen=True)
 class Decoded:
     """What a dispatch generated, on the device until somebody looks."""
@@ -57,11 +65,14 @@ class Slots:
         self.count = count
         self.dispatch_tokens = dispatch_tokens
         self._lengths = chunk_lengths(chunk_tokens)
-        self._empty = model.empty(1)
+        self.empty = model.empty(1)
+        self._no_logits = jnp.zeros((1, model.vocabulary), jnp.float32)
+        self._rows: Rows | None = None
         self.reset()
 
     def reset(self) -> None:
-        """All slots empty, in new buffers."""
+        """All slots empty, in new buffers, once there is room where the old ones were."""
+        self._rows = None
         model, vocabulary = self.model, self.model.vocabulary
         self._rows = Rows(
             model.empty(self.count),
@@ -81,24 +92,32 @@ class Slots:
         for length in self._lengths:
             self.read(0, np.zeros(length, np.int32))
         idle = np.zeros(self.count, np.int32)
-        jax.block_until_ready(self.decode(idle, idle, self.no_tokens(), False).tokens)
-        jax.block_until_ready(self.row(0))
+        self.decode(idle, idle, self.no_tokens(), False)
+        self.copy(0)
+        self.wait()
+
+    def wait(self) -> None:
+        """Until the device has done all that it was told."""
+        jax.block_until_ready(self._rows.logits)
 
     def place(self, slot: int, row: States | None) -> None:
-        """Puts a state into a slot: a row as `row` gives it, or an empty one."""
-        self._rows = _place(self.model, self._rows, slot, self._empty if row is None else row)
+        """Puts a state of one row into a slot, or an empty one."""
+        self._rows = _place(self.model, self._rows, slot, self.empty if row is None else row, self._no_logits)
 
-    def row(self, slot: int) -> States:
-        """A copy of a slot's state, which stays as it is whatever happens to the slot."""
-        return _row(self.model, self._rows.states, slot)
+    def copy(self, slot: int) -> SlotCopy:
+        return _copy(self.model, self._rows, slot)
 
-    def logits(self, slot: int) -> Array:
-        return self._rows.logits[slot]
+    def restore(self, slot: int, copy: SlotCopy) -> None:
+        """Puts back what a slot held, but not how it draws: only tokens that are given may follow."""
+        self._rows = _place(self.model, self._rows, slot, copy.states, copy.logits)
+
+    def padded(self, count: int) -> int:
+        """So many tokens long is the pass that reads `count` tokens."""
+        return next(length for length in self._lengths if length >= count)
 
     def read(self, slot: int, tokens: np.ndarray) -> None:
         """Reads up to `chunk_tokens` tokens into one slot."""
-        length = next(length for length in self._lengths if length >= len(tokens))
-        padded = np.zeros((1, length), np.int32)
+        padded = np.zeros((1, self.padded(len(tokens))), np.int32)
         padded[0, : len(tokens)] = tokens
         self._rows = _read(self.model, self._rows, slot, padded, np.array([len(tokens)], np.int32))
 
@@ -132,8 +151,8 @@ def _put(everything: Array, one: Array, slot: Array) -> Array:
 
 # The model is an operand: closed over, its weights would be constants of every program.
 @partial(jax.jit, donate_argnums=1)
-def _place(model: Model, rows: Rows, slot: Array, row: States) -> Rows:
-    return rows._replace(states=model.insert(rows.states, slot, row))
+def _place(model: Model, rows: Rows, slot: Array, row: States, logits: Array) -> Rows:
+    return rows._replace(states=model.insert(rows.states, slot, row), logits=_put(rows.logits, logits, slot))
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -142,8 +161,10 @@ def _place_sampling(everything: SamplingRows, slot: Array, one: SamplingRows) ->
 
 
 @jax.jit
-def _row(model: Model, states: States, slot: Array) -> States:
-    return model.row(states, slot)
+def _copy(model: Model, rows: Rows, slot: Array) -> SlotCopy:
+    row, logits = model.row(rows.states, slot), lax.dynamic_slice_in_dim(rows.logits, slot, 1, 0)
+    are_numbers = [jnp.isfinite(each).all() for each in row.values()]
+    return SlotCopy(row, logits, jnp.stack([*are_numbers, jnp.isfinite(logits.max())]).all())
 
 
 @partial(jax.jit, donate_argnums=1)

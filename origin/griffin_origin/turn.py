@@ -5,8 +5,8 @@ Knows nothing of slots and devices. `Turn` belongs to the scheduler's thread; on
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,17 +27,26 @@ class Turn:
     def __post_init__(self) -> None:
         request = self.request
         self.read = 0  # of `tokens`
-        self.replayed = 0  # of `replied`
-        self.completion_tokens = 0
-        self.generated: list[int] = []
+        self.reply: list[int] = []  # `replied`, and what was generated
+        self.decoded = 0  # of `reply`: so many of its tokens are in the state
         self.stopped_by: int | str | None = None
         self._matcher = StopMatcher(self.spelling, request.stop) if request.stop and self.spelling else None
         for token in request.replied.tolist():
             self._accept(token)
 
+    def take_state(self) -> Mapping[str, np.ndarray] | None:
+        """The state that it came with, which it lets go of: it is large."""
+        state, self.request = self.request.state, replace(self.request, state=None)
+        return state
+
     @property
     def position(self) -> int:
-        return self.request.position + self.read + self.replayed + len(self.generated)
+        return self.request.position + self.read + self.decoded
+
+    @property
+    def generated(self) -> int:
+        """How many tokens were generated here."""
+        return len(self.reply) - len(self.request.replied)
 
     @property
     def is_reading(self) -> bool:
@@ -45,41 +54,53 @@ class Turn:
         return self.read < len(self.request.tokens) and not (self.is_cancelled and len(self.request.replied) == 0)
 
     @property
-    def to_replay(self) -> np.ndarray:
-        """Those of `replied` that are to be decoded again: read as a prompt, they would leave other last bits."""
-        return self.request.replied[self.replayed :]
+    def behind(self) -> int:
+        """How many tokens of the reply are to be decoded again: read as a prompt, they would leave other last bits."""
+        return len(self.reply) - self.decoded
+
+    def again(self, most: int) -> list[int]:
+        """The first of them."""
+        return self.reply[self.decoded : self.decoded + most]
 
     @property
     def _is_over(self) -> bool:
         """Whether nothing more is to be generated."""
-        is_complete = self.stopped_by is not None or self.completion_tokens >= self.request.max_tokens
+        is_complete = self.stopped_by is not None or len(self.reply) >= self.request.max_tokens
         return is_complete or self.is_cancelled
 
     @property
     def has_ended(self) -> bool:
         """True when there is nothing more to read, and nothing more to generate."""
-        return not self.is_reading and len(self.to_replay) == 0 and self._is_over
+        return not self.is_reading and self.behind == 0 and self._is_over
 
     def budget(self, dispatch_tokens: int) -> int:
-        """How many tokens may be decoded before the host must look: where stop strings are watched for, one new one."""
-        left = 0 if self._is_over else self.request.max_tokens - self.completion_tokens
-        new = min(left, 1) if self._matcher else left
-        return min(len(self.to_replay) + new, dispatch_tokens)
+        """How many tokens may be decoded before the host must look."""
+        new = 0 if self._is_over else self.request.max_tokens - len(self.reply)
+        return min(self.behind + new, dispatch_tokens)
 
-    def replay(self, decoded: int) -> int:
-        """How many of `decoded` tokens, the first ones, were replied before; they count as decoded again."""
-        again = min(decoded, len(self.to_replay))
-        self.replayed += again
-        return again
+    def may_overrun(self, budget: int) -> bool:
+        """Whether a stop string may end the reply before the last of `budget` tokens is decoded."""
+        return self._matcher is not None and budget - self.behind > 1
 
-    def accept(self, tokens: Sequence[int]) -> None:
-        """Takes tokens that were generated, and read into the state."""
-        for token in tokens:
-            self.generated.append(token)
+    def take(self, tokens: Sequence[int]) -> list[int]:
+        """Takes tokens that were decoded: first those that are decoded again, then new ones.
+
+        Gives the new ones that belong to the reply. Where it ends before the last of them, none counts as decoded: the
+        state must go back to what it was, and take those that belong to the reply again.
+        """
+        new = tokens[self.behind :]
+        taken = []
+        for token in new:
+            if self.stopped_by is not None:
+                break
             self._accept(token)
+            taken.append(token)
+        if len(taken) == len(new):
+            self.decoded += len(tokens)
+        return taken
 
     def _accept(self, token: int) -> None:
-        self.completion_tokens += 1
+        self.reply.append(token)
         self.stopped_by = token if token in self.request.stop_tokens else None
         if self._matcher and self.stopped_by is None:
             self.stopped_by = self._matcher.push(token)
@@ -90,7 +111,7 @@ class Turn:
             return "cancelled"
         if self.stopped_by is not None:
             return "stop"
-        return "length" if self.completion_tokens >= self.request.max_tokens else "cancelled"
+        return "length" if len(self.reply) >= self.request.max_tokens else "cancelled"
 
     def facts(self) -> dict[str, str]:
         """What the metadata of the result say of this turn."""
@@ -98,7 +119,7 @@ class Turn:
             "position": str(self.position),
             "finish_reason": self.finish_reason,
             "prompt_tokens": str(self.read),
-            "completion_tokens": str(self.completion_tokens),
+            "completion_tokens": str(len(self.reply)),
             "computed_tokens": str(self.position - self.request.position),
         }
         if self.finish_reason == "stop":

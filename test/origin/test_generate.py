@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from client import GREEDY
+from conftest import SETTINGS
 
 PROMPT = [2, 4, 300, 17, 900, 5, 33]
 SEEDED = {"seed": "18446744073709551615", "temperature": 0.9, "top_p": 0.95, "frequency_penalty": 0.3}
@@ -42,7 +43,6 @@ def test_a_result_holds_the_state_as_one_aligned_piece(client, origin):
 @pytest.mark.parametrize("sampling", [GREEDY, SEEDED])
 def test_ragged_rows_of_a_batch_are_what_they_are_alone(client, sampling):
     prompts = [[(7 * i + j * j) % 2048 for j in range(1 + 23 * i % 150)] for i in range(12)]
-    # Rows that are looked at after every token are frozen while their neighbours go on.
     stop = [[], ["never said"]]
     options = [client.options(5 + 3 * i, sampling, stop_tokens=[], stop=stop[i % 2]) for i in range(12)]
     alone = [client.generate(prompt, option) for prompt, option in zip(prompts, options, strict=False)]
@@ -101,18 +101,32 @@ def test_a_stop_token_ends_the_reply_and_is_in_the_state(client):
 
 
 def test_a_stop_string_ends_the_reply_behind_the_token_that_completes_it(client, origin):
-    free = client.generate(PROMPT, client.options(20, stop_tokens=[]))
+    free = client.generate(PROMPT, client.options(20, SEEDED, stop_tokens=[]))
     ends, text = [], b""
     for token in free.tokens:
         text += origin.spelling.bytes_of(token)
         ends.append(len(text.decode("utf-8", "replace")))
     text = text.decode("utf-8", "replace")
-    stop = text[ends[2] - 1 : ends[4] - 1]  # begins in one token, ends inside another, amid what one dispatch may do
-    at = text.index(stop) + len(stop)
-    answer = client.generate(PROMPT, client.options(20, stop_tokens=[], stop=["never said", stop]))
-    assert answer.tokens == free.tokens[: next(i for i, end in enumerate(ends) if end >= at) + 1]
-    assert (answer.metadata["finish_reason"], json.loads(answer.metadata["stopped_by"])) == ("stop", stop)
-    assert answer.state[0] == len(PROMPT) + len(answer.tokens)
+    # Each begins in one token and ends inside another, anywhere in what one dispatch decodes.
+    for first in range(9):
+        stop = text[ends[first] - 1 : ends[first + 2] - 1]
+        at = text.index(stop) + len(stop)
+        count = next(i for i, end in enumerate(ends) if end >= at) + 1
+        answer = client.generate(PROMPT, client.options(20, SEEDED, stop_tokens=[], stop=["never said", stop]))
+        assert answer.tokens == free.tokens[:count]
+        assert (answer.metadata["finish_reason"], json.loads(answer.metadata["stopped_by"])) == ("stop", stop)
+        assert answer.metadata["computed_tokens"] == str(len(PROMPT) + count)
+        no_more = client.generate(PROMPT, client.options(count, SEEDED, stop_tokens=[]))
+        same_state(answer.state, no_more.state, 0)
+
+
+def test_stop_strings_do_not_slow_a_reply_down(client, origin):
+    def dispatches() -> float:
+        return origin.metrics.registry.get_sample_value("griffin_origin_dispatch_seconds_count")
+
+    before = dispatches()
+    client.generate(PROMPT, client.options(5 * SETTINGS.dispatch_tokens, stop_tokens=[], stop=["never said"]))
+    assert dispatches() - before == 5
 
 
 def test_no_tokens_only_reads(client):

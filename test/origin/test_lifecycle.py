@@ -1,15 +1,27 @@
 """What becomes of slots: cancelled turns, clients that go, warm states, full queues, failures."""
 
+import asyncio
+import socket
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import pairwise
 
 import httpx
 import numpy as np
 import pytest
 from client import Answer, Client, body, frames, gather, take
-from conftest import SETTINGS, serving, wait_until
+from conftest import SETTINGS, free_port, serving, small_checkpoint, small_model, wait_until
+
+from griffin_origin.__main__ import serve
+from griffin_origin.app import create_app
+from griffin_origin.batcher import MOST_RESULTS
+from griffin_origin.model import Model
+from griffin_origin.origin import Origin
+from griffin_origin.spelling import StopMatcher
 
 PROMPT = [2, 4, 300, 17]
 LONG = 60_000
@@ -72,6 +84,35 @@ def test_a_cancelled_turn_ends_with_what_it_has_and_the_state(client, origin):
     wait_until(lambda: idle(origin))
 
 
+def test_a_turn_that_waits_for_a_slot_is_cancelled_at_once_with_the_state_that_it_came_with(client, origin):
+    given = client.prefill(PROMPT).state
+    empty = 0, {name: np.zeros_like(array) for name, array in given[1].items()}
+    with every_slot_taken(client), ThreadPoolExecutor(1) as pool:
+        for state in (given, None):
+            options = client.options(LONG, id="waits", keep="ada")
+            pending = pool.submit(client.generate, [7, 8], options, state=state)
+            wait_until(lambda: len(origin.batcher._waiting) == 1)
+            assert client.http.delete("/v1/generate/waits").status_code == 204
+            answer = pending.result(5)
+            assert (answer.metadata["finish_reason"], answer.metadata["prompt_tokens"]) == ("cancelled", "0")
+            assert "fingerprint" not in answer.metadata
+            position, arrays = empty if state is None else state
+            assert answer.state[0] == position
+            for name, array in answer.state[1].items():
+                assert array.tobytes() == arrays[name].tobytes()
+    wait_until(lambda: idle(origin))
+
+
+def test_a_turn_that_waits_with_what_was_replied_reads_it_though_it_is_cancelled(client, origin):
+    with ThreadPoolExecutor(1) as pool:
+        with every_slot_taken(client):
+            pending = pool.submit(client.generate, PROMPT, client.options(LONG, id="waits"), replied=[5, 6])
+            wait_until(lambda: len(origin.batcher._waiting) == 1)
+            assert client.http.delete("/v1/generate/waits").status_code == 204
+        answer = pending.result()
+    assert (answer.metadata["finish_reason"], answer.state[0]) == ("cancelled", len(PROMPT) + 2)
+
+
 def test_a_prompt_that_is_being_read_can_be_cancelled(client, origin):
     prompt = [i % 2000 for i in range(300_000)]
     with ThreadPoolExecutor(1) as pool:
@@ -122,6 +163,40 @@ def test_decoding_goes_on_while_a_long_prompt_is_read(client):
         assert not pending.done()
         client.http.delete("/v1/generate/long")
         assert int(pending.result().metadata["prompt_tokens"]) > 0
+
+
+def test_prompts_that_are_read_between_two_dispatches_are_together_as_long_as_one_chunk(client, origin, monkeypatch):
+    slots, did = origin.batcher._slots, []
+    read, decode, may_go_on = slots.read, slots.decode, threading.Event()
+
+    def held_decode(*args):
+        assert may_go_on.wait(20)
+        did.append("decode")
+        return decode(*args)
+
+    with ThreadPoolExecutor(3) as pool, streaming(client, client.options(LONG, stop_tokens=[])):
+        monkeypatch.setattr(slots, "read", lambda *args: (did.append("read"), read(*args)))
+        monkeypatch.setattr(slots, "decode", held_decode)
+        pending = [pool.submit(client.prefill, [7]) for _ in range(3)]
+        wait_until(lambda: len(origin.batcher._waiting) == 3)
+        may_go_on.set()
+        assert all(answer.result().metadata for answer in pending)
+    reads = [i for i, what in enumerate(did) if what == "read"]
+    assert len(reads) == 3
+    assert all("decode" in did[one:other] for one, other in pairwise(reads))
+
+
+def test_nothing_is_read_before_the_device_has_read_what_it_was_given(client, origin, monkeypatch):
+    slots, was_done = origin.batcher._slots, []
+    read = slots.read
+
+    def watched(*args):
+        was_done.append(slots._rows.logits.is_ready())
+        read(*args)
+
+    monkeypatch.setattr(slots, "read", watched)
+    client.prefill([i % 2000 for i in range(20 * SETTINGS.chunk_tokens)])
+    assert was_done[1:] == [True] * 19
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one(client):
@@ -192,6 +267,10 @@ def test_a_full_queue_is_busy_and_a_wait_has_an_end():
             refused = client.http.post("/v1/generate", content=body(client.model, PROMPT, client.options()))
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
             assert int(refused.headers["retry-after"]) >= 1
+            host, port = url.removeprefix("http://").split(":")
+            with socket.create_connection((host, int(port)), timeout=5) as connection:  # its body is not waited for
+                connection.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n")
+                assert connection.recv(4096).startswith(b"HTTP/1.1 503")
             kinds = [kind for kind, _ in frames([waiting.result().content])]
             assert kinds == ["waiting"] * (len(kinds) - 1) + ["error"]
             assert len(kinds) > 3
@@ -208,15 +287,83 @@ def test_a_turn_that_takes_too_long_ends():
         wait_until(lambda: idle(origin))
 
 
-def test_a_failed_dispatch_ends_its_turns_and_the_next_ones_run(monkeypatch):
+def test_results_that_are_in_the_making_are_few(client, origin, monkeypatch):
+    may_go_on, arrays_of = threading.Event(), Model.arrays_of
+    monkeypatch.setattr(Model, "arrays_of", lambda *args: (may_go_on.wait(20), arrays_of(*args))[1])
+    with ThreadPoolExecutor(12) as pool:
+        pending = [pool.submit(client.prefill, PROMPT) for _ in range(12)]
+        wait_until(lambda: origin.batcher._room_for_results._value == 0)
+        time.sleep(0.2)
+        assert origin.batcher._writers._work_queue.qsize() <= MOST_RESULTS
+        may_go_on.set()
+        assert all(answer.result().metadata for answer in pending)
+
+
+def test_a_turn_that_runs_holds_no_body(client, origin):
+    state = client.prefill(PROMPT).state
+    with streaming(client, client.options(LONG, stop_tokens=[]), state=state):
+        (turn,) = origin.batcher._running
+        assert turn.request.state is None
+        assert turn.request.tokens.base is None
+
+
+def test_a_long_answer_is_sent_in_pieces(origin, client):
+    """To a client that is slow at first, so that its frames gather."""
+    sent = body(client.model, PROMPT, client.options(400, stop_tokens=[], top_log_probabilities=100))
+    scope = {"type": "http", "method": "POST", "path": "/v1/generate", "headers": [], "query_string": b""}
+    pieces = []
+
+    async def ask() -> None:
+        requests = iter([{"type": "http.request", "body": sent}])
+
+        async def receive():
+            return next(requests, None) or await asyncio.Future()
+
+        async def send(message):
+            if message["type"] == "http.response.body":
+                pieces.append(message["body"])
+                await asyncio.sleep(0.5 if len(pieces) == 1 else 0)
+
+        await create_app(origin)(scope, receive, send)
+
+    asyncio.run(ask())
+    assert max(map(len, pieces)) == 64 * 1024
+    assert len(gather(pieces).tokens) == 400
+
+
+def test_what_was_replied_is_looked_through_outside_the_loop(client, monkeypatch):
+    push, in_loop = StopMatcher.push, []
+
+    def watched(*args):
+        in_loop.append(asyncio._get_running_loop() is not None)
+        return push(*args)
+
+    monkeypatch.setattr(StopMatcher, "push", watched)
+    client.generate(PROMPT, client.options(3, stop=["never said"]), replied=[5, 6, 7])
+    assert in_loop
+    assert not any(in_loop)
+
+
+def test_a_failed_dispatch_ends_its_turns_and_the_next_ones_run(monkeypatch, caplog):
+    caplog.set_level("CRITICAL")  # what is logged would be kept, and with it the rows
     with serving() as (origin, url):
         client = Client(url)
         expected = client.generate(PROMPT, client.options(5, stop_tokens=[], keep="warm")).tokens
-        monkeypatch.setattr(origin.batcher._slots, "decode", lambda *_: 1 / 0)
+        slots, empty, are_gone = origin.batcher._slots, Model.empty, []
+
+        def failing(*_):
+            rows = slots._rows  # as a program holds them while it runs
+            monkeypatch.setattr(Model, "empty", lambda *args: (are_gone.append(logits() is None), empty(*args))[1])
+            logits = weakref.ref(rows.logits)
+            return 1 / 0
+
+        monkeypatch.setattr(slots, "decode", failing)
         assert client.generate(PROMPT, client.options(5)).error == {
             "code": "internal",
             "message": "The origin failed to run this turn.",
         }
+        wait_until(lambda: idle(origin) and are_gone)
+        assert are_gone == [True]  # before there are new ones
         monkeypatch.undo()
         assert client.generate(PROMPT, client.options(5, stop_tokens=[])).tokens == expected
         assert not origin.batcher._kept
@@ -231,6 +378,7 @@ def test_stopping_tells_those_that_run():
             assert read_on(answer, rest).error["code"] == "busy"
         assert client.http.get("/health").status_code == 503
         assert client.refusal("/v1/generate", body(client.model, PROMPT, client.options())) == (503, "busy")
+        assert origin.batcher.join()
 
 
 def test_a_client_that_closes_while_it_waits_leaves_the_queue():
@@ -262,3 +410,16 @@ def test_an_origin_whose_thread_dies_says_so_to_everybody(monkeypatch):
         assert client.generate(PROMPT).error["code"] == "busy"
         assert client.http.get("/health").status_code == 503
         assert client.refusal("/v1/generate", body(client.model, PROMPT, client.options())) == (503, "busy")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_process_whose_origin_can_run_no_more_turns_ends_and_says_that_it_failed(monkeypatch):
+    origin, port = Origin(replace(SETTINGS, checkpoint=str(small_checkpoint())), small_model()), free_port()
+    with ThreadPoolExecutor(1) as pool:
+        status = pool.submit(serve, origin, "127.0.0.1", port)
+        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+        monkeypatch.setattr(origin.batcher, "_step", lambda *_: 1 / 0)
+        monkeypatch.setattr(origin.batcher, "_begin_anew", lambda *_: 1 / 0)
+        client = Client(f"http://127.0.0.1:{port}")
+        client.generate(PROMPT)
+        assert status.result(20) is False

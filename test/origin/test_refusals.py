@@ -27,7 +27,7 @@ def sampling(**changes) -> dict:
 WRONG_OPTIONS = [
     {}, {"max_tokens": 4}, {"sampling": {"seed": "1"}}, [], options(more=1), options(max_tokens=-1), options(max_tokens=1.5),
     options(max_tokens="4"), options(max_tokens=True), options(id=""), options(id="a/b"), options(id="a" * 65),
-    options(stop=[""]), options(stop="x"), options(stop=["x"] * 65), options(stop_tokens=[2048]), options(stop_tokens=[-1]),
+    options(stop=[""]), options(stop=["é" * 2049]), options(stop="x"), options(stop=["x"] * 65), options(stop_tokens=[2048]), options(stop_tokens=[-1]),
     options(top_log_probabilities=101), options(logits=True), options(keep=""), options(keep="k" * 129),
     options(warm={"key": "k"}), options(warm={"key": "k", "position": 0, "fingerprint": ""}), options(return_state=1),
     sampling(seed="18446744073709551616"), sampling(seed=1), sampling(seed="-1"), sampling(seed="01"), sampling(seed="١"),
@@ -54,6 +54,14 @@ def test_messages_name_the_option_and_not_what_it_held(client):
     message = client.http.post("/v1/generate", content=sent).json()["error"]["message"]
     assert "options.stop" in message
     assert "secret" not in message
+    for wrong in (options(secret=1), sampling(secret=1), sampling(logit_bias={"secret": 1})):
+        answer = client.http.post("/v1/generate", content=body(client.model, PROMPT, wrong))
+        assert "secret" not in answer.text
+
+
+def test_messages_are_short_whatever_was_sent(client):
+    text = json.dumps({"a" * 100_000: {}}).encode()
+    assert len(client.http.post("/v1/generate", content=struct.pack("<Q", len(text)) + text).content) < 1000
 
 
 @pytest.mark.parametrize(
@@ -119,6 +127,17 @@ def test_states_that_no_pass_computes(client, state):
     assert client.generate([7], options(), state=state).tokens
 
 
+@pytest.mark.parametrize("path", ["/v1/prefill", "/v1/generate"])
+def test_a_turn_whose_state_becomes_no_numbers_fails_and_leaves_nothing(client, origin, state, path):
+    position, arrays = state
+    broken = arrays | {first_recurrent(arrays): np.full_like(arrays[first_recurrent(arrays)], 3e38)}
+    asked = {"keep": "broken"} if path == "/v1/prefill" else options(max_tokens=0, keep="broken")
+    answer = client.answer(path, body(client.model, [7], asked, (position, broken)))
+    assert answer.error["code"] == "internal"
+    assert "broken" not in origin.batcher._kept
+    assert client.prefill([7], state=state).metadata
+
+
 @pytest.mark.parametrize("position", ["0", "-1", "x", "", "2147483648", "1.0", "٣"])
 def test_positions_that_are_wrong(client, state, position):
     sent = body(client.model, [7], options(), state, metadata={"position": position})
@@ -182,6 +201,8 @@ def test_paths_and_methods_that_are_not_there(client):
         ("GET", "/v1/generate"),
         ("POST", "/v1/models"),
         ("DELETE", "/v1/generate/none"),
+        ("POST", "/v1/generate/"),
+        ("GET", "/health/"),
     ):
         answer = client.http.request(method, path)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
@@ -221,6 +242,13 @@ def test_any_bytes_are_refused(client, data):
 def test_any_cut_is_refused(client, state, cut):
     whole = body(client.model, PROMPT, options(), state)
     assert client.refusal("/v1/generate", whole[: cut * (len(whole) - 1) // 10_000]) == (400, "invalid_argument")
+
+
+def test_a_tensor_without_elements_that_claims_long_sides_is_refused(client):
+    entry = {"dtype": "I32", "shape": [0, 2**52, 2**52], "data_offsets": [0, 0]}
+    text = json.dumps({"tokens": entry}).encode()
+    sent = struct.pack("<Q", len(text)) + text
+    assert client.refusal("/v1/generate", sent) == (400, "invalid_argument")
 
 
 entry = st.fixed_dictionaries(

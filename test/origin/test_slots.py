@@ -1,5 +1,6 @@
 """A reply that is decoded again, from its own tokens, goes on as it would have: in all formats, in any slot."""
 
+import jax
 import numpy as np
 import pytest
 from conftest import SETTINGS, small_model
@@ -31,15 +32,20 @@ def reply(slots: Slots, slot: int, prompt: list[int], replied: list[int]) -> lis
 
 
 @pytest.mark.parametrize("name", ["tiny-f32", "small-int8"])
-def test_a_reply_that_was_interrupted_anywhere_goes_on_with_the_tokens_it_would_have_had(name, edge_folder):
+def test_a_reply_that_was_interrupted_anywhere_goes_on_with_the_tokens_it_would_have_had(name, edge_folder, caplog):
     model = small_model() if name == "small-int8" else known(edge_folder / name).model
     slots = Slots(model, SETTINGS.slots, SETTINGS.chunk_tokens, SETTINGS.dispatch_tokens)
+    slots.warm_up()
     prompt = [i * i % model.vocabulary for i in range(20)]
-    whole = reply(slots, 0, prompt, [])
+    with jax.log_compiles():
+        whole = reply(slots, 0, prompt, [])
+        slots.restore(1, slots.copy(0))
+        slots.wait()
+    assert not caplog.records, "a program was compiled while a turn waited for it"
     assert len(set(whole)) > 5
-    state = slots.row(0)
+    state = slots.copy(0).states
     for count in np.random.default_rng(11).choice(np.arange(1, REPLY), 4, replace=False):
         assert reply(slots, 2, prompt, whole[:count]) == whole
-        row = slots.row(2)
+        row = slots.copy(2).states
         for entry in row:
             assert np.array_equal(np.asarray(row[entry]), np.asarray(state[entry]))
