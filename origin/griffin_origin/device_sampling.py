@@ -2,7 +2,7 @@
 src/engine/sampler.ts draw, bit for bit; sampling.py says what is computed, in which order.
 
 Candidates are prefixes of the ranking by logit. Nearly always the first few hundred ranks decide, so those are found
-first, and the whole vocabulary is sorted only where they do not.
+first, then a few thousand where they do not, and the whole vocabulary is sorted only where these do not either.
 
 Axes: B rows, V vocabulary, W how far back repetition penalties look, L ranks that are looked at.
 """
@@ -19,8 +19,8 @@ from .float32 import Held, exp32, hold_with, log32, running_sum32, sum32
 from .sampling import SamplingOptions
 from .threefry import uniform_at
 
-#: Ranks that are looked at first.
-FEW = 256
+#: So many ranks are looked at first, then so many, then all.
+FIRST_RANKS = (256, 8192)
 
 
 class SamplingRows(NamedTuple):
@@ -107,13 +107,15 @@ def sample(logits: jax.Array, rows: SamplingRows, positions: jax.Array, active: 
         temperature = jnp.where(is_drawn, rows.temperature, 1)[:, None]
         weights = exp32((adjusted - highest) / temperature, hold_with(zero[:, None]))
         uniform, held = uniform_at(rows.key, positions), hold_with(zero)
-        few = min(FEW, adjusted.shape[1])
-        token, is_decided = _draw(adjusted, weights, uniform, rows, _likeliest(adjusted, few), held)
-        return lax.cond(
-            jnp.all(is_decided | ~is_drawn),
-            lambda: token,
-            lambda: _draw(adjusted, weights, uniform, rows, _ranked(adjusted), held)[0],
-        )
+
+        def look_at(lengths: Sequence[int]) -> jax.Array:
+            ranked = _likeliest(adjusted, lengths[0]) if lengths else _ranked(adjusted)
+            token, is_decided = _draw(adjusted, weights, uniform, rows, ranked, held)
+            if not lengths:
+                return token
+            return lax.cond(jnp.all(is_decided | ~is_drawn), lambda: token, lambda: look_at(lengths[1:]))
+
+        return look_at([length for length in FIRST_RANKS if length < adjusted.shape[1]])
 
     return lax.cond(is_drawn.any(), lambda: jnp.where(is_drawn, draw(), best), lambda: best)
 

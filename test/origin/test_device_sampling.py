@@ -62,7 +62,7 @@ def test_draws_the_tokens_of_the_table_all_cases_beside_each_other(size):
 
 
 def test_looks_further_where_the_first_ranks_do_not_decide(monkeypatch):
-    monkeypatch.setattr(device_sampling, "FEW", 7)
+    monkeypatch.setattr(device_sampling, "FIRST_RANKS", (7, 100))
     cases = [case for case in VECTORS["samples"] if size_of(case) == SMALL]
     assert len(cases) > 40
     assert draw(cases) == [case["token"] for case in cases]
@@ -126,24 +126,25 @@ def test_an_empty_row_is_greedy():
 
 
 def test_only_active_rows_have_it_look_further(monkeypatch):
-    """The rows: a greedy one, one that the first ranks decide, and one that they do not."""
+    """The rows: a greedy one, one that 2 ranks decide, one that needs more, and one that needs nearly all."""
     looked = []
     for name in ("_likeliest", "_ranked"):
         rank = getattr(device_sampling, name)
 
-        def noted(*args, rank=rank, name=name):
-            jax.debug.callback(lambda: looked.append(name))
-            return rank(*args)
+        def noted(*args, rank=rank):
+            ranked = rank(*args)
+            jax.debug.callback(lambda: looked.append(ranked.shape[1]))
+            return ranked
 
         monkeypatch.setattr(device_sampling, name, noted)
-    monkeypatch.setattr(device_sampling, "FEW", 2)
-    each = [SamplingRows.one(sampling.SamplingOptions(1, temperature=t), (), (), 50, 4) for t in (0, 0.01, 100)]
+    monkeypatch.setattr(device_sampling, "FIRST_RANKS", (2, 10))
+    each = [SamplingRows.one(sampling.SamplingOptions(1, temperature=t), (), (), 50, 4) for t in (0, 0.01, 5, 1)]
     rows = jax.tree.map(lambda *parts: np.concatenate(parts), *each)
-    logits = np.tile(np.arange(50, dtype=np.float32), (3, 1))
+    logits = np.outer([0, 1, 1, 0], np.arange(50)).astype(np.float32)
     draws = jax.jit(sample)
-    for active, expected in (([1, 0, 0], []), ([1, 1, 0], ["_likeliest"]), ([1, 1, 1], ["_likeliest", "_ranked"])):
+    for active, expected in (("1000", []), ("1100", [2]), ("1110", [2, 10]), ("1111", [2, 10, 50])):
         looked.clear()
-        draws(logits, rows, np.zeros(3, np.int32), np.array(active, bool))
+        draws(logits, rows, np.full(4, 5, np.int32), np.array([each == "1" for each in active]))
         jax.effects_barrier()
         assert looked == expected
 
