@@ -25,8 +25,11 @@ def summary() -> str:
 
 
 def _device() -> str:
-    if jax.default_backend() != "cpu":
-        return jax.devices()[0].device_kind
+    return processor() if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
+
+
+def processor() -> str:
+    """The name of the CPU, and how many of its cores are ours."""
     info = Path("/proc/cpuinfo")
     names = [line.split(": ")[1] for line in info.read_text().splitlines() if line.startswith("model name")]
     return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else platform.machine()}"

@@ -1,9 +1,14 @@
 """`python -m recipes`, from the folder origin/: trains and evaluates Griffins. README.md tells how."""
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+from griffin_origin.errors import GriffinError
 
 from .documents import Source
 from .encoder import Encoder
@@ -15,10 +20,11 @@ from .pocket.card import CARD, write_card
 from .pocket.dialogues import Dialogues
 from .recipe import read_recipe
 from .reply import Talker
-from .train import train
+from .train import RUN_FILE, train
 
 HERE = Path(__file__).parent
 POCKET = "pocket"
+ROW_TOKENS = 384
 
 
 def main() -> None:
@@ -28,8 +34,9 @@ def main() -> None:
     training = commands.add_parser("train", help="train a model; goes on where the same command was interrupted")
     training.add_argument("out", type=Path, help="folder for the model, in Hugging Face's layout")
     _add_data(training)
-    training.add_argument("--recipe", type=Path, default=HERE / "pocket/recipe.json", help="sizes and schedule")
-    training.add_argument("--tiny", action="store_true", help="a model that learns next to nothing, in a minute")
+    sizes = training.add_mutually_exclusive_group()
+    sizes.add_argument("--recipe", type=Path, default=HERE / "pocket/recipe.json", help="sizes and schedule")
+    sizes.add_argument("--tiny", action="store_true", help="a model that learns next to nothing, in a minute")
     training.add_argument("--start", type=Path, help="go on from this Hugging Face folder's weights and tokenizer")
     training.add_argument("--until", type=int, help="stop when so many steps are done; a later run goes on")
     training.set_defaults(run=_train)
@@ -39,7 +46,9 @@ def main() -> None:
     )
     evaluation.add_argument("folder", type=Path, help="a model in Hugging Face's layout")
     _add_data(evaluation)
-    evaluation.add_argument("--row-tokens", type=int, default=384, help="longest stretch that is measured")
+    evaluation.add_argument(
+        "--row-tokens", type=int, help="longest stretch that is measured; as in training unless told, or 384"
+    )
     evaluation.set_defaults(run=_evaluate)
 
     card = commands.add_parser("card", help=f"measure the shipped model and write the figures of {CARD.name}")
@@ -50,7 +59,7 @@ def main() -> None:
         given.run(given)
     except KeyboardInterrupt:
         sys.exit("\nrecipes: interrupted; what is there of a run stays, and the same command goes on with it.")
-    except (OSError, RuntimeError, ValueError) as error:
+    except (GriffinError, OSError, RuntimeError, SafetensorError, ValueError) as error:
         sys.exit(f"recipes: {error}")
 
 
@@ -73,7 +82,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = convert(given.folder, Path(folder))
         encoder = Encoder(given.folder, user_weight=0.0)
-        measured = perplexity(checkpoint, encoder, _source(given.data), given.row_tokens)
+        measured = perplexity(checkpoint, encoder, _source(given.data), given.row_tokens or _row_tokens(given.folder))
         print(f"perplexity of what the model has to say ({measured.tokens} tokens): {measured.all:.2f}")
         print(f"  in the first window of a document: {measured.in_first_window:.2f}; behind it: {measured.behind:.2f}")
         if given.data == [POCKET]:
@@ -82,6 +91,12 @@ def _evaluate(given: argparse.Namespace) -> None:
                 print(f"recall of {fact} after {least} to {most} tokens: {right} of {pocket.COUNT}")
             for skill, right in pocket.skills(talker, encoder):
                 print(f"{skill}: {right} of {pocket.COUNT}")
+
+
+def _row_tokens(folder: Path) -> int:
+    """Those of training, where that is known: what was held out was held out in pieces of this length."""
+    run = folder / "run" / RUN_FILE
+    return json.loads(run.read_text())["recipe"]["row_tokens"] if run.exists() else ROW_TOKENS
 
 
 if __name__ == "__main__":

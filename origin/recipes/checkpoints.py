@@ -1,17 +1,17 @@
 """Checkpoints of a run: weights, the optimizer's state and where the documents are, in one safetensors file a step."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .network import Weights
+from .whole import keep_whole
 
 #: So many are kept.
 KEPT = 2
@@ -31,25 +31,31 @@ def save_checkpoint(folder: Path, place: Place, weights: Weights, optimizer_stat
     file = folder / f"step-{place.step:08}.safetensors"
     partial = file.with_suffix(".partial")
     save_file(arrays, partial, metadata={"place": json.dumps(asdict(place))})
-    os.replace(partial, file)
+    keep_whole(partial, file)
     for old in _files(folder)[:-KEPT]:
         old.unlink()
 
 
 def load_checkpoint(folder: Path, weights: Weights, optimizer_state: Any) -> tuple[Place, Weights, Any] | None:
-    """The latest checkpoint, in the shape of the given weights and state; None where there is none."""
-    files = _files(folder)
-    if not files:
-        return None
-    with safe_open(files[-1], "numpy") as stored:
+    """The latest checkpoint that can be read, in the shape of the given weights and state; None where there is none."""
+    for file in reversed(_files(folder)):
+        try:
+            return _load(file, weights, optimizer_state)
+        except SafetensorError:
+            continue  # a disk that lost its end; the one before is there for that
+    return None
+
+
+def _load(file: Path, weights: Weights, optimizer_state: Any) -> tuple[Place, Weights, Any]:
+    with safe_open(file, "numpy") as stored:
         place = Place(**json.loads(stored.metadata()["place"]))
         wanted = _named(weights, optimizer_state)
         if set(stored.keys()) != set(wanted):
-            raise ValueError(f"{files[-1]} is of another model; give the run a folder of its own.")
+            raise ValueError(f"{file} is of another model; give the run a folder of its own.")
         arrays = {name: stored.get_tensor(name) for name in wanted}
     changed = [name for name, array in arrays.items() if array.shape != wanted[name].shape]
     if changed:
-        raise ValueError(f"{files[-1]} is of another size: {changed[0]} is {list(arrays[changed[0]].shape)}.")
+        raise ValueError(f"{file} is of another size: {changed[0]} is {list(arrays[changed[0]].shape)}.")
     structure = jax.tree.structure((weights, optimizer_state))
     loaded = jax.tree.unflatten(structure, jax.device_put(list(arrays.values())))
     return place, *loaded

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from .whole import write_whole
+
 WIDTH, HEIGHT, MARGIN = 640, 320, 44
 #: A point of the training curve is the mean of what lies within this part of all steps.
 SMOOTHED = 1 / 200
@@ -19,9 +21,10 @@ class LossLog:
         """`step` steps are done: what an interrupted run wrote of later ones is dropped, it comes again."""
         self._file = folder / "losses.jsonl"
         self._picture = folder / "loss.svg"
-        known = self._file.read_text().splitlines() if self._file.exists() else []
-        kept = [line for line in known if json.loads(line)["step"] <= step]
-        self._file.write_text("".join(f"{line}\n" for line in kept))
+        known = self._file.read_text().splitlines(keepends=True) if self._file.exists() else []
+        # A machine that died may have left half a line at the end.
+        kept = [line for line in known if line.endswith("\n") and json.loads(line)["step"] <= step]
+        write_whole(self._file, "".join(kept))
 
     def add(self, kind: str, step: int, loss: float) -> None:
         """A measurement after `step` steps, in nats a token."""
@@ -34,21 +37,20 @@ class LossLog:
         for line in self._file.read_text().splitlines():
             point = json.loads(line)
             curves[point["kind"]].append((point["step"], point["loss"]))
-        self._picture.write_text(picture(curves))
+        write_whole(self._picture, picture(curves))
 
 
 def picture(curves: Curves) -> str:
     """The curves as an SVG."""
     points = [point for curve in curves.values() for point in curve]
     last = max((step for step, _ in points), default=1)
-    top = max((loss for _, loss in points), default=1.0)
-    bottom = min(0.0, *(loss for _, loss in points)) if points else 0.0
+    top = max((loss for _, loss in points), default=1.0) or 1.0
 
     def x(step: float) -> float:
         return MARGIN + (WIDTH - 2 * MARGIN) * step / last
 
     def y(loss: float) -> float:
-        return HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * (loss - bottom) / ((top - bottom) or 1)
+        return HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * loss / top
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="11">',
@@ -57,7 +59,7 @@ def picture(curves: Curves) -> str:
         f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 8}" text-anchor="end">steps</text>',
     ]
     for part in range(5):
-        loss, step = bottom + (top - bottom) * part / 4, last * part / 4
+        loss, step = top * part / 4, last * part / 4
         parts += [
             f'<path d="M{MARGIN} {y(loss):.1f}H{WIDTH - MARGIN}" stroke="#ddd"/>',
             f'<text x="{MARGIN - 6}" y="{y(loss) + 4:.1f}" text-anchor="end">{loss:.2f}</text>',

@@ -31,6 +31,9 @@ Encode = Callable[[Document], Encoded]
 class Source(Protocol):
     """Where documents come from. Everything is decided by numbers: a run that goes on finds the documents it would have."""
 
+    #: Differs where the documents do.
+    fingerprint: str
+
     def sample(self) -> Iterator[Document]:
         """Documents for the training of a tokenizer."""
 

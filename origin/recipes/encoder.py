@@ -29,7 +29,7 @@ class Encoder:
         self._user_weight = user_weight
         # Where a text spells a control token, it is text.
         described["added_tokens"] = [
-            each for each in described["added_tokens"] if each["content"] not in CONTROL_TOKENS
+            each for each in described["added_tokens"] if not (each["special"] or each["content"] in CONTROL_TOKENS)
         ]
         self._texts = Tokenizer.from_str(json.dumps(described))
         self._newline = self.text("\n")

@@ -5,8 +5,10 @@ system, user and assistant (or model), as chat APIs have them. What is longer th
 any token, chats between turns.
 """
 
+import hashlib
 import json
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from .documents import Document, Encode, Encoded, Turn
 
-#: One of so many pieces is held out.
+#: One of about so many pieces is held out.
 HELD_OUT_EVERY = 50
 TEXT_SUFFIXES = (".txt", ".md")
 
@@ -26,14 +28,17 @@ class Files:
         """Reads the files. Raises ValueError, naming the file and line that is not as it should be."""
         self._documents = [document for path in paths for document in read_file(path)]
         self._seed = seed
+        described = json.dumps([self._documents, seed])
+        self.fingerprint = hashlib.sha256(described.encode()).hexdigest()
 
     def sample(self) -> Iterator[Document]:
-        return iter(self._documents)
+        """In an order of its own: a few documents of each file are among the first."""
+        return iter(random.Random(f"{self._seed}/sample").sample(self._documents, len(self._documents)))
 
     def training(self, encode: Encode, row_tokens: int) -> Callable[[int], Encoded]:
-        pieces = [piece for i, piece in self._pieces(encode, row_tokens) if not _is_held_out(i)]
+        pieces = [piece for piece in self._pieces(encode, row_tokens) if not _is_held_out(piece)]
         if not pieces:
-            raise ValueError("There is less text than one row.")
+            raise ValueError("There is nothing to train on.")
         orders: dict[int, list[int]] = {}
 
         def document(number: int) -> Encoded:
@@ -46,14 +51,15 @@ class Files:
         return document
 
     def held_out(self, encode: Encode, row_tokens: int) -> Iterator[Encoded]:
-        return (piece for i, piece in self._pieces(encode, row_tokens) if _is_held_out(i))
+        return (piece for piece in self._pieces(encode, row_tokens) if _is_held_out(piece))
 
-    def _pieces(self, encode: Encode, row_tokens: int) -> Iterator[tuple[int, Encoded]]:
-        return enumerate(piece for each in self._documents for piece in pieces_of(each, encode, row_tokens))
+    def _pieces(self, encode: Encode, row_tokens: int) -> Iterator[Encoded]:
+        return (piece for each in self._documents for piece in pieces_of(each, encode, row_tokens))
 
 
-def _is_held_out(piece: int) -> bool:
-    return piece % HELD_OUT_EVERY == HELD_OUT_EVERY // 2
+def _is_held_out(piece: Encoded) -> bool:
+    """By what it says: the same piece is held out wherever it stands, and so is its double."""
+    return int.from_bytes(hashlib.sha256(piece.tokens.tobytes()).digest()[:8]) % HELD_OUT_EVERY == 0
 
 
 def pieces_of(document: Document, encode: Encode, row_tokens: int) -> Iterator[Encoded]:
@@ -78,15 +84,18 @@ def pieces_of(document: Document, encode: Encode, row_tokens: int) -> Iterator[E
 
 def read_file(path: Path) -> Iterator[Document]:
     """The documents of a file."""
-    if path.suffix in TEXT_SUFFIXES:
-        yield path.read_text(encoding="utf-8")
-    elif path.suffix == ".jsonl":
+    if path.suffix not in (*TEXT_SUFFIXES, ".jsonl"):
+        raise ValueError(f"{path} must be {', '.join(TEXT_SUFFIXES)} or .jsonl.")
+    try:
+        if path.suffix in TEXT_SUFFIXES:
+            yield path.read_text(encoding="utf-8")
+            return
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _read_line(line, f"{path}:{number}")
-    else:
-        raise ValueError(f"{path} must be {', '.join(TEXT_SUFFIXES)} or .jsonl.")
+    except UnicodeDecodeError as cause:
+        raise ValueError(f"{path} is not UTF-8: {cause.reason} at byte {cause.start}.") from cause
 
 
 def _read_line(line: str, where: str) -> Document:
@@ -94,6 +103,8 @@ def _read_line(line: str, where: str) -> Document:
         value = json.loads(line)
     except ValueError as cause:
         raise ValueError(f"{where} is not JSON: {cause}") from cause
+    if re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
+        raise ValueError(f"{where} has half of a surrogate pair, which is no text.")
     if isinstance(value, dict) and isinstance(value.get("text"), str):
         return value["text"]
     messages = value.get("messages") if isinstance(value, dict) else None

@@ -5,7 +5,6 @@ The trainer's weights have the names and shapes of graph.onnx: Hugging Face's wi
 """
 
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from safetensors.numpy import save
+
+from .whole import write_whole
 
 ROOT = Path(__file__).parents[2]
 NODE = ROOT / "node_modules/.bin/node"
@@ -31,11 +32,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 def write_model(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], dtype: str) -> None:
     """Writes config.json and model.safetensors; a reader finds the old or the new weights, never half of them."""
     described = {**config, "torch_dtype": dtype}
-    (folder / CONFIG_FILE).write_text(json.dumps(described, indent=2) + "\n")
+    write_whole(folder / CONFIG_FILE, json.dumps(described, indent=2) + "\n")
     stored = {name: np.ascontiguousarray(tensor, DTYPES[dtype]) for name, tensor in tensors.items()}
-    partial = folder / f"{WEIGHTS_FILE}.partial"
-    partial.write_bytes(save(stored, metadata={"format": "pt"}))  # save_file would let nobody else read it
-    os.replace(partial, folder / WEIGHTS_FILE)
+    write_whole(
+        folder / WEIGHTS_FILE, save(stored, metadata={"format": "pt"})
+    )  # save_file would let nobody else read it
 
 
 def to_hugging_face(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,22 +1,29 @@
 """The recipe: everything that decides a training run but its documents, read from one JSON file."""
 
 import json
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+Count = Annotated[int, Field(ge=1, strict=True)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class Stage:
     """Steps of one kind. The learning rate falls from `rate` to `last_rate` by half a cosine."""
 
-    steps: int
-    rate: float
-    last_rate: float
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    steps: Count
+    rate: Rate
+    last_rate: Rate
     #: So many steps it takes to come up to the rate at first.
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
     #: The attention window; the config's unless told. A wide one at first makes early steps easier.
-    window: int | None = None
+    window: Count | None = None
     #: By so much the bias of the recurrence gates is lowered for the slow half of the channels when the stage begins:
     #: these then forget little, which is what makes long recall appear.
     open_gates: float = 0.0
@@ -26,24 +33,27 @@ class Stage:
 class Recipe:
     """A run. Sizes of the model are those of Hugging Face's config.json."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     config: dict[str, Any]
-    stages: tuple[Stage, ...]
-    rows: int
-    row_tokens: int
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    rows: Count
+    row_tokens: Count
     #: Documents that the tokenizer is trained on, at most.
-    tokenizer_documents: int
+    tokenizer_documents: Count
     #: Between checkpoints, each of which is an export as well.
-    checkpoint_steps: int
+    checkpoint_steps: Count
     #: Rows of held-out documents that the loss is measured on at every checkpoint.
-    held_out_rows: int
-    #: What weights are exported in: float32 or bfloat16.
-    export: str
+    held_out_rows: Count
+    #: What weights are exported in.
+    export: Literal["float32", "bfloat16"]
     #: What a token counts that the model never has to say: those of the user.
-    user_weight: float = 0.1
-    weight_decay: float = 0.05
-    beta2: float = 0.98
-    clip_norm: float = 1.0
-    seed: int = 0
+    user_weight: Annotated[float, Field(ge=0, le=1)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    clip_norm: Rate = 1.0
+    #: Of the weights to begin with.
+    seed: Annotated[int, Field(ge=0)] = 0
 
     @property
     def steps(self) -> int:
@@ -57,27 +67,17 @@ class Recipe:
             step -= stage.steps
         raise ValueError("The step is behind the last one.")
 
-    def window_of(self, stage: Stage, window: int) -> int:
-        """The attention window of a stage; `window` is the model's."""
-        return stage.window or window
-
 
 def read_recipe(file: Path) -> Recipe:
     """Reads a recipe; `config` may be the path of a config.json, seen from the recipe. Raises ValueError."""
     value = json.loads(file.read_text())
-    known = {field.name for field in fields(Recipe)}
-    if missing := sorted(
-        field.name for field in fields(Recipe) if field.default is MISSING and field.name not in value
-    ):
-        raise ValueError(f"{file} must have {', '.join(missing)}.")
-    if unknown := sorted(set(value) - known):
-        raise ValueError(f"{file}: nothing is called {', '.join(unknown)}; there are {', '.join(sorted(known))}.")
-    if isinstance(value["config"], str):
+    if isinstance(value, dict) and isinstance(value.get("config"), str):
         value["config"] = json.loads((file.parent / value["config"]).read_text())
     try:
-        value["stages"] = tuple(Stage(**stage) for stage in value["stages"])
-    except TypeError as cause:
-        raise ValueError(f"{file}: {cause}".replace("Stage.__init__()", "a stage")) from cause
-    if value["export"] not in ("float32", "bfloat16"):
-        raise ValueError(f'{file}: "export" must be float32 or bfloat16.')
-    return Recipe(**value)
+        recipe = TypeAdapter(Recipe).validate_python(value)
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        raise ValueError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from cause
+    if not isinstance(recipe.config.get("vocab_size"), int):
+        raise ValueError(f"{file}: config.vocab_size must be a whole number.")
+    return recipe

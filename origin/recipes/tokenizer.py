@@ -13,6 +13,8 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
+from .whole import write_whole
+
 FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 PAD, EOS, BOS, UNKNOWN = range(4)
@@ -93,5 +95,6 @@ def to_tokenizer_json(pieces: sentencepiece.SentencePieceProcessor) -> Tokenizer
 
 def write_tokenizer(texts: Iterable[str], size: int, folder: Path) -> None:
     """Trains a tokenizer and writes its files into a folder; SentencePiece's tokenizer.model is one of them."""
-    to_tokenizer_json(train_tokenizer(texts, size, folder / "tokenizer.model")).save(str(folder / FILE))
-    (folder / CONFIG_FILE).write_text(json.dumps(CONFIG, indent=2) + "\n")
+    tokenizer = to_tokenizer_json(train_tokenizer(texts, size, folder / "tokenizer.model"))
+    write_whole(folder / CONFIG_FILE, json.dumps(CONFIG, indent=2) + "\n")
+    write_whole(folder / FILE, tokenizer.to_str(pretty=True))  # the last one: where it is, all are

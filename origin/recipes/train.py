@@ -1,14 +1,17 @@
 """The trainer: from a source and a recipe to a folder in Hugging Face's layout.
 
     OUT/            config.json, model.safetensors, tokenizer.json, tokenizer_config.json: what `griffin convert` reads
-    OUT/run/        checkpoints, losses.jsonl, loss.svg; graph/ is the model's graph as the edge has it
+    OUT/run/        checkpoints, losses.jsonl, loss.svg; run.json says what is trained on what; graph/ is the model's graph
+                    as the edge has it
 
 A run that was interrupted goes on from its last checkpoint and ends with the weights it would have had anyway.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,7 +36,10 @@ from .recipe import Recipe
 from .tokenizer import CONFIG_FILE as TOKENIZER_CONFIG_FILE
 from .tokenizer import FILE as TOKENIZER_FILE
 from .tokenizer import write_tokenizer
+from .whole import write_whole
 
+#: In OUT/run: what decides a run.
+RUN_FILE = "run.json"
 #: weights, the optimizer's state, gradients, learning rate -> weights, state
 Update = Callable[[Weights, Any, Weights, float], tuple[Weights, Any]]
 
@@ -42,9 +48,11 @@ def train(source: Source, recipe: Recipe, out: Path, *, start: Path | None = Non
     """Trains up to the recipe's last step, or `until` that many are done, and exports.
 
     `start` is a folder to begin with in Hugging Face's layout: its config, tokenizer and weights, not the recipe's.
+    Raises ValueError where the folder has a run of another recipe, other documents or another start.
     """
     run = out / "run"
     run.mkdir(parents=True, exist_ok=True)
+    _remember(run / RUN_FILE, source, recipe, start)
     _prepare_tokenizer(source, recipe, out, start)
     encoder = Encoder(out, recipe.user_weight)
     model = _begin(recipe, out, start, encoder)
@@ -63,9 +71,9 @@ def train(source: Source, recipe: Recipe, out: Path, *, start: Path | None = Non
         if held_out:
             log.add("held out", place.step, _held_out_loss(model, weights, held_out))
         log.draw()
-        save_checkpoint(run, place, weights, state)
         exported = {name: np.asarray(each) for name, each in weights.items()}
         write_model(out, read_config(out), to_hugging_face(exported), recipe.export)
+        save_checkpoint(run, place, weights, state)  # the last: what it has done is not done again
 
     last = recipe.steps if until is None else min(until, recipe.steps)
     with tqdm(total=last, initial=place.step, unit="step", dynamic_ncols=True) as bar:
@@ -74,15 +82,36 @@ def train(source: Source, recipe: Recipe, out: Path, *, start: Path | None = Non
             if step_of_stage == 0 and stage.open_gates:
                 weights = open_gates(weights, stage.open_gates)
             rate = learning_rate(stage, step_of_stage)
-            batch, window = stream.batch(recipe.rows), recipe.window_of(stage, model.window)
+            batch, window = stream.batch(recipe.rows), stage.window or model.window
             loss, gradients = network.compiled_gradients(model.checkpoint, weights, batch, window)
+            if not math.isfinite(loss):
+                raise RuntimeError(
+                    f"The loss of step {step + 1} is {loss}: the rate may be too high. Nothing of it is kept."
+                )
             weights, state = update(weights, state, gradients, rate)
             log.add("training", step + 1, float(loss))
             bar.set_postfix(loss=f"{float(loss):.3f}", rate=f"{rate:.1e}", refresh=False)
             bar.update()
             if (step + 1) % recipe.checkpoint_steps == 0 or step + 1 == last:
                 keep(Place(step + 1, stream.number))
-    print(f"{out}: after {last} of {recipe.steps} steps; the curve is {run / 'loss.svg'}")
+    print(f"{out}: after {max(last, place.step)} of {recipe.steps} steps; the curve is {run / 'loss.svg'}")
+
+
+def _remember(file: Path, source: Source, recipe: Recipe, start: Path | None) -> None:
+    """Writes down what decides the run, or compares it with what was written when it began."""
+    wanted = {
+        "recipe": asdict(recipe),
+        "data": source.fingerprint,
+        "start": None if start is None else str(start.resolve()),
+    }
+    wanted = json.loads(json.dumps(wanted))
+    if not file.exists():
+        return write_whole(file, json.dumps(wanted, indent=2) + "\n")
+    begun = json.loads(file.read_text())
+    changed = [name for name in wanted["recipe"] if begun["recipe"].get(name) != wanted["recipe"][name]]
+    changed += [name for name in ("data", "start") if begun[name] != wanted[name]]
+    if changed:
+        raise ValueError(f"{file.parent} began with other {', '.join(changed)}; give this run a folder of its own.")
 
 
 def _prepare_tokenizer(source: Source, recipe: Recipe, out: Path, start: Path | None) -> None:

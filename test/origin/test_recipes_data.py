@@ -20,6 +20,7 @@ from recipes.pocket.dialogues import Dialogues, dialogue, recall_dialogue
 from recipes.pocket.facts import KINDS
 from recipes.pocket.probes import probes, scripted
 from recipes.pocket.skills import EXACT, SHARES
+from recipes.recipe import read_recipe
 from recipes.tokenizer import CONTROL_TOKENS, FILE, to_tokenizer_json, train_tokenizer
 
 POCKET = ROOT / "models/pocket"
@@ -94,6 +95,15 @@ def test_chats_are_the_tokens_that_the_edge_reads(encoder, tmp_path):
         assert encoder(tuple(chat)).tokens.tolist()[: len(ids)] == ids
 
 
+def test_a_text_that_spells_any_special_token_is_text(tmp_path):
+    described = json.loads((POCKET / FILE).read_text())
+    special = {"id": 2047, "content": "<tool>", "special": True, "single_word": False, "lstrip": False, "rstrip": False}
+    described["added_tokens"].append(special | {"normalized": False})
+    (tmp_path / FILE).write_text(json.dumps(described))
+    tokens = Encoder(tmp_path, user_weight=0.1).text("<tool>")
+    assert len(tokens) > 1
+
+
 def test_what_the_model_says_counts_and_its_stop_and_the_rest_a_tenth(encoder):
     tokens, weights = encoder((Turn("Hi", "Hello!"),))
     counted = tokens[weights == 1].tolist()
@@ -142,11 +152,10 @@ def test_files_are_read_as_texts_and_chats(tmp_path):
     chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
     lines = [{"text": "Another."}, {"messages": system + chat + chat}]
     (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
-    assert list(Files([tmp_path / "a.txt", tmp_path / "b.jsonl"]).sample()) == [
-        "A text.\nOf two lines.",
-        "Another.",
-        (Turn("Be kind.\n\nHi", "Hello!"), Turn("Hi", "Hello!")),
-    ]
+    read = list(Files([tmp_path / "a.txt", tmp_path / "b.jsonl"]).sample())
+    assert sorted(map(str, read)) == sorted(
+        map(str, ["A text.\nOf two lines.", "Another.", (Turn("Be kind.\n\nHi", "Hello!"), Turn("Hi", "Hello!"))])
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,6 +163,7 @@ def test_files_are_read_as_texts_and_chats(tmp_path):
     [
         "{",
         "[]",
+        '{"text": "half \\ud83d"}',
         '{"messages": [{"role": "user"}]}',
         '{"messages": [{"role": "user", "content": "Hi"}]}',
         '{"messages": [{"role": "assistant", "content": "Hi"}]}',
@@ -166,14 +176,47 @@ def test_lines_that_are_no_chats_are_named(line, tmp_path):
         Files([tmp_path / "chats.jsonl"])
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"abc\xff")
+    with pytest.raises(ValueError, match=r"a\.txt is not UTF-8.* 3"):
+        Files([tmp_path / "a.txt"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rows": 0}, "rows"),
+        ({"checkpoint_steps": 0}, "checkpoint_steps"),
+        ({"stages": []}, "stages"),
+        ({"stages": [{"steps": 3, "rate": 1e-2}]}, "last_rate"),
+        ({"export": "int8"}, "export"),
+        ({"row": 8}, "row: "),
+        ({"config": {}}, "vocab_size"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused_by_the_name_of_what_is_wrong(change, said, tmp_path):
+    recipe = json.loads((ROOT / "origin/recipes/tiny.json").read_text())
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe | change))
+    with pytest.raises(ValueError, match=said):
+        read_recipe(tmp_path / "recipe.json")
+
+
 def test_an_epoch_has_every_piece_once_and_none_that_is_held_out(tmp_path):
     (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": str(i)}) for i in range(120)))
+    (tmp_path / "others.jsonl").write_text("\n".join(json.dumps({"text": f"another {i}"}) for i in range(9)))
     source = Files([tmp_path / "texts.jsonl"])
     held_out = [bytes(each.tokens.tolist()) for each in source.held_out(plain, ROW)]
     document = source.training(plain, ROW)
     count = 120 - len(held_out)
     epochs = [[bytes(document(number + start).tokens.tolist()) for number in range(count)] for start in (0, count)]
-    assert len(held_out) == 2
+    assert 0 < len(held_out) < 10
+    others = Files([tmp_path / "others.jsonl", tmp_path / "texts.jsonl"])
+    assert {*held_out} <= {bytes(each.tokens.tolist()) for each in others.held_out(plain, ROW)}
+    assert (
+        source.fingerprint
+        != others.fingerprint
+        == Files([tmp_path / "others.jsonl", tmp_path / "texts.jsonl"]).fingerprint
+    )
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted({*epochs[0]} - {*held_out})
     assert epochs[0] != epochs[1]
     assert bytes(document(3).tokens.tolist()) == epochs[0][3]

@@ -91,6 +91,17 @@ def test_weights_have_the_gradient_of_the_mean_loss(model, documents):
         )
         assert (there - back) / 0.04 == pytest.approx(length, rel=0.01), name
 
+    # And in a direction that is not the gradient's own: no part of it is missing.
+    random = np.random.default_rng(4)
+    loss, gradients = computed(model.weights)
+    direction = {name: random.normal(0, np.std(each), each.shape) for name, each in model.weights.items()}
+    there, back = (
+        float(computed({name: each + step * direction[name] for name, each in model.weights.items()})[0])
+        for step in (0.01, -0.01)
+    )
+    slope = sum(float(np.sum(gradients[name] * direction[name])) for name in direction)
+    assert (there - back) / 0.02 == pytest.approx(slope, rel=0.02, abs=1e-3 * float(loss))
+
 
 @pytest.mark.parametrize("tokens", [1, 17])
 def test_the_recurrence_has_the_gradient_of_its_loop(tokens):

@@ -2,8 +2,15 @@
 
 import pytest
 
+from recipes.documents import Turn
+from recipes.encoder import Encoder
+from recipes.hugging_face import convert
+from recipes.pocket.card import POCKET
+from recipes.pocket.evaluate import COUNT, skills
+from recipes.pocket.probes import SKILLS
 from recipes.pocket.recall import measure_recall
 from recipes.pocket.server import Server
+from recipes.reply import CHUNK, Talker
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +38,16 @@ def test_a_killed_server_is_another_process_that_restores_states(server):
     assert asked.text == "Your name is Ada."
     assert (asked.state, asked.restored_tokens) == ("restored", told.tokens)
     assert server.respond("What is my name?", None).state == "cold"
+
+
+def test_replies_in_this_process_are_those_of_the_chat_whatever_stands_beside_them(tmp_path):
+    encoder = Encoder(POCKET, user_weight=0.0)
+    talker = Talker(convert(POCKET, tmp_path / "f32"), encoder)
+    long = (Turn("My name is Ada.", "Hello, Ada!"), *[Turn("What is 2 plus 2?", "4.")] * 8)
+    prompts = [encoder.prompt((), "What is the capital of France?"), encoder.prompt(long, "What is my name?")]
+    assert len(prompts[0]) < CHUNK < len(prompts[1])
+    replies = talker.replies(prompts)
+    assert "Paris" in replies[0]
+    assert replies[1] == "Your name is Ada."
+    assert talker.replies(prompts[::-1]) == replies[::-1]
+    assert next(skills(talker, encoder)) == (next(iter(SKILLS)), COUNT)

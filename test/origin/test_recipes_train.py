@@ -2,8 +2,10 @@
 
 import json
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
+import ml_dtypes
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -15,7 +17,7 @@ from recipes import network
 from recipes.checkpoints import load_checkpoint
 from recipes.documents import Encoded
 from recipes.encoder import Encoder
-from recipes.hugging_face import convert, griffin
+from recipes.hugging_face import convert, griffin, read_config, write_model
 from recipes.packing import pack, together
 from recipes.pocket.card import BEGIN, CARD, END, with_figures
 from recipes.pocket.dialogues import Dialogues
@@ -53,22 +55,58 @@ def test_it_learns_and_draws_how(trained):
     training = losses(trained, "training")
     assert len(training) == RECIPE.steps
     assert np.mean(training[-5:]) < 0.7 * training[0]
-    first, last = losses(trained, "held out")
-    assert last < first < training[0]
+    first, second, last = losses(trained, "held out")
+    assert last < second < first < training[0]
     picture = ElementTree.parse(trained / "run/loss.svg").getroot()
     lines = [each.get("points").split() for each in picture if each.tag.endswith("polyline")]
-    assert [len(points) for points in lines] == [RECIPE.steps, 2]
+    assert [len(points) for points in lines] == [RECIPE.steps, 3]
 
 
 def test_a_run_that_goes_on_ends_as_one_that_was_not_interrupted(trained, tmp_path):
+    """It died in its second stage, while it wrote a checkpoint, and goes on from the step at which gates are opened."""
+    assert RECIPE.checkpoint_steps == RECIPE.stages[0].steps
+    assert RECIPE.stages[1].open_gates
     until = RECIPE.checkpoint_steps + 3
     train(Dialogues(), RECIPE, tmp_path, until=until)
-    (tmp_path / f"run/step-{until:08}.safetensors").unlink()  # as if it had died before this checkpoint
+    damaged = tmp_path / f"run/step-{until:08}.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    with (tmp_path / "run/losses.jsonl").open("a") as half:
+        half.write('{"kind": "trai')
     train(Dialogues(), RECIPE, tmp_path)
     expected, found = (load_file(out / "model.safetensors") for out in (trained, tmp_path))
     assert expected.keys() == found.keys()
     assert all((expected[name] == found[name]).all() for name in expected)
     assert losses(tmp_path, "training") == losses(trained, "training")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "source", "changed"),
+    [
+        (replace(RECIPE, rows=RECIPE.rows + 1), Dialogues(), "other rows;"),
+        (RECIPE, Dialogues(1), "other data;"),
+        (replace(RECIPE, config=RECIPE.config | {"lru_width": 96}), Dialogues(), "other config;"),
+    ],
+)
+def test_a_folder_does_not_go_on_with_another_run(trained, recipe, source, changed):
+    before = (trained / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match=changed):
+        train(source, recipe, trained)
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+def test_a_run_whose_loss_is_no_number_ends_and_keeps_none_of_it(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(network, "compiled_gradients", lambda *_: (np.float32("nan"), {}))
+    with pytest.raises(RuntimeError, match="loss of step 1 is nan"):
+        train(Dialogues(), RECIPE, tmp_path / "out", start=trained)
+    assert not list((tmp_path / "out/run").glob("step-*"))
+
+
+def test_an_export_in_bfloat16_is_the_trainers_weights_rounded(trained, tmp_path):
+    exported = load_file(trained / "model.safetensors")
+    write_model(tmp_path, read_config(trained), exported, "bfloat16")
+    rounded = load_file(tmp_path / "model.safetensors")
+    assert read_config(tmp_path)["torch_dtype"] == "bfloat16"
+    assert all((rounded[name] == exported[name].astype(ml_dtypes.bfloat16)).all() for name in exported)
 
 
 def test_the_edge_computes_the_trainers_logits(trained, converted, tmp_path):
@@ -99,7 +137,7 @@ def test_a_model_of_ones_own_chats_goes_on_from_another(trained, tmp_path, capsy
                 {"role": "assistant", "content": f"{i} is a number."},
             ]
         }
-        for i in range(60)
+        for i in range(150)
     ]
     data = tmp_path / "chats.jsonl"
     data.write_text("\n".join(map(json.dumps, chats)))
@@ -109,7 +147,7 @@ def test_a_model_of_ones_own_chats_goes_on_from_another(trained, tmp_path, capsy
     assert own[-1] < own[0]
     assert (tmp_path / "own/tokenizer.json").read_bytes() == (trained / "tokenizer.json").read_bytes()
     capsys.readouterr()
-    run("evaluate", tmp_path / "own", "--data", data, "--row-tokens", "64")
+    run("evaluate", tmp_path / "own", "--data", data)
     assert float(capsys.readouterr().out.splitlines()[0].split()[-1]) < 512
 
 

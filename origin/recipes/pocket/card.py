@@ -1,13 +1,15 @@
 """The figures of pocket's card, measured anew from the shipped weights and written between two markers of the card."""
 
 import datetime
-import platform
+import hashlib
 import tempfile
 from pathlib import Path
 
+from bench.machine import processor
+
 from ..encoder import Encoder
 from ..evaluate import Perplexity, perplexity
-from ..hugging_face import ROOT, convert
+from ..hugging_face import ROOT, WEIGHTS_FILE, convert
 from ..reply import Talker
 from .dialogues import Dialogues
 from .evaluate import COUNT, skills
@@ -46,6 +48,11 @@ def with_figures(card: str, text: str) -> str:
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
+def weights_hash() -> str:
+    """The beginning of the SHA-256 of the shipped weights."""
+    return hashlib.sha256((POCKET / WEIGHTS_FILE).read_bytes()).hexdigest()[:16]
+
+
 def figures(recalled: Recall, right: dict[str, int], of_words: Perplexity) -> str:
     """The figures as Markdown."""
     count, asked = recalled.count, recalled.count * len(recalled.before)
@@ -56,8 +63,8 @@ def figures(recalled: Recall, right: dict[str, int], of_words: Perplexity) -> st
     ]
     return "\n\n".join(
         [
-            f"Measured on {datetime.date.today()}, {platform.machine()}, by `python -m recipes card`. The dialogues are "
-            "newly made from the templates of training; replies are greedy.",
+            f"Measured on {datetime.date.today()} on {processor()} by `python -m recipes card`, of the weights whose SHA-256 "
+            f"begins with {weights_hash()}. The dialogues are newly made from the templates of training; replies are greedy.",
             f"Right answers of {count} about a fact that was told so many tokens of other talk before, asked through HTTP of "
             "`workerd serve` with the shipped weights in int8: before → after `kill -9` and a new start between telling and "
             f"asking. Of {asked} states {recalled.restored} were restored after the kill, with no token of the history read "

@@ -1,6 +1,8 @@
 """Whole dialogues: everyday ones, and those in which facts must be carried over a long stretch of other talk."""
 
+import hashlib
 from collections.abc import Callable, Iterator
+from itertools import islice
 from random import Random
 
 from ..documents import Encode, Encoded, Turn
@@ -14,7 +16,7 @@ Dialogue = tuple[Turn, ...]
 RECALL_SHARE = 0.65
 MOST_TURNS = 18
 #: Turns of other talk between telling and asking.
-DISTANCES = (0, 1, 1, 2, 3, 4, 6, 9)
+TURNS_BETWEEN = (0, 1, 1, 2, 3, 4, 6, 9)
 #: In an everyday dialogue, what becomes of a turn: a fact is told, one is asked for, one that was not told, a story; else
 #: a skill is tried.
 TELLS, ASKS, ASKS_UNTOLD, STORY = 0.30, 0.66, 0.69, 0.75
@@ -34,7 +36,7 @@ def recall_dialogue(random: Random) -> Dialogue:
             fact = any_fact(random, kind)
             turns.append(telling(random, kind, fact, known))
             known[kind] = fact
-        for _ in range(random.choice(DISTANCES)):
+        for _ in range(random.choice(TURNS_BETWEEN)):
             turns += other_talk(random)
         for kind in random.sample(tuple(known), min(len(known), random.randint(1, 4))):
             turns.append(asking(random, kind, known))
@@ -90,6 +92,8 @@ class Dialogues:
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
+        first = list(islice(self._all("training", dialogue), 20))
+        self.fingerprint = hashlib.sha256(repr(first).encode()).hexdigest()
 
     def sample(self) -> Iterator[Dialogue]:
         return self._all("tokenizer", everyday_dialogue)

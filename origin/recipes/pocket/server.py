@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,12 @@ class Server:
         self._client.close()
 
     def _kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        _kill_group(self._process)
 
     def _start(self) -> subprocess.Popen:
-        environment = {**os.environ, "PORT": str(self._port), "DATA_DIR": str(self._data), "ADMIN_KEY": ""}
+        # Nothing of what an operator may have set: the same server is measured everywhere.
+        kept = {name: os.environ[name] for name in ("HOME", "PATH", "TMPDIR") if name in os.environ}
+        environment = {**kept, "PORT": str(self._port), "DATA_DIR": str(self._data)}
         process = subprocess.Popen(
             [NODE, "src/cli/serve/workerd.ts"],
             cwd=ROOT,
@@ -88,6 +90,14 @@ class Server:
                 if self._client.get("/health").is_success:
                     return process
             except httpx.TransportError:
-                time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
+                pass
+            time.sleep(0.05)
+        _kill_group(process)
         raise RuntimeError(f"The server does not answer on port {self._port}.")
+
+
+def _kill_group(process: subprocess.Popen) -> None:
+    """Kills a process and all that it started; nothing happens where they have ended."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
