@@ -294,27 +294,31 @@ class Batcher:
         reported = any(turn.request.top_log_probabilities is not None for turn in turns)
         decoded = self._slots.decode(positions, budgets, given, reported)
         tokens = np.asarray(decoded.tokens)
-        now = time.monotonic()
-        self._metrics.dispatch.observe(now - began_at)
+        self._metrics.dispatch.observe(time.monotonic() - began_at)
         reports = Reports(decoded)
         for turn in turns:
             row = tokens[:, turn.slot]
-            decoded = row[row >= 0].tolist()
-            replayed = min(turn.behind, len(decoded))
-            self._metrics.read.inc(replayed)
-            is_first, end = turn.generated == 0, turn.decoded + len(decoded)
-            chosen = turn.take(decoded)
-            if chosen:
-                if is_first:
-                    self._metrics.first_token.observe(now - turn.began_at)
-                self._metrics.generated.inc(len(chosen))
-                top = turn.request.top_log_probabilities
-                steps = slice(replayed, replayed + len(chosen))
-                turn.deliver(tokens_frame(chosen, None if top is None else reports.of(turn.slot, steps, top)), False)
-            if turn.decoded < end:  # a stop string was complete before: the rest has not been
+            came = row[row >= 0].tolist()
+            end = turn.decoded + len(came)
+            self._pass_on(turn, came, reports)
+            if turn.decoded < end:  # a stop string was complete before the last of them
                 self._slots.restore(turn.slot, before[turn])
             elif (row == BROKEN).any():
                 self._fail(turn)
+
+    def _pass_on(self, turn: Turn, came: list[int], reports: "Reports") -> None:
+        """Has a turn take the tokens that came of a dispatch, and its client those that are new."""
+        replayed, is_first = min(turn.behind, len(came)), turn.generated == 0
+        chosen = turn.take(came)
+        self._metrics.read.inc(replayed)
+        self._metrics.generated.inc(len(chosen))
+        if not chosen:
+            return
+        if is_first:
+            self._metrics.first_token.observe(time.monotonic() - turn.began_at)
+        top = turn.request.top_log_probabilities
+        steps = slice(replayed, replayed + len(chosen))
+        turn.deliver(tokens_frame(chosen, None if top is None else reports.of(turn.slot, steps, top)), False)
 
     def _fail(self, turn: Turn) -> None:
         log.error("the state or the logits of a row are not finite; its turn fails")
