@@ -49,8 +49,7 @@ export class Batch extends DurableObject<BatchEnv> {
   readonly #store: BatchStore;
   readonly #leases = new Leases();
   #progress = new Progress(0, []);
-  readonly #mostLinesAtOnce: number;
-  #linesAtOnce: number;
+  #linesAtOnce = mostLinesAtOnce.origin;
   /** Files are being written: what comes now comes too late. */
   #isWriting = false;
 
@@ -58,8 +57,6 @@ export class Batch extends DurableObject<BatchEnv> {
     super(ctx, env);
     this.#alarm = new Alarm(ctx);
     this.#store = new BatchStore(ctx.storage);
-    this.#mostLinesAtOnce = mostLinesAtOnce[batchesRunAt(env)];
-    this.#linesAtOnce = this.#mostLinesAtOnce;
     void ctx.blockConcurrencyWhile(async () => {
       await this.#alarm.load();
       const { batch } = this.#store;
@@ -167,7 +164,7 @@ export class Batch extends DurableObject<BatchEnv> {
     if (pauseMs !== null) {
       this.#leases.pause(nowMs + pauseMs);
       this.#linesAtOnce = Math.ceil(this.#linesAtOnce / 2);
-    } else if (isLast) this.#linesAtOnce = Math.min(this.#mostLinesAtOnce, this.#linesAtOnce + 1);
+    } else if (isLast) this.#linesAtOnce += 1;
     if (isLast) this.#leases.drop(stretch);
     else this.#leases.renew(stretch, this.#progress.left(stretch)[0] ?? null, nowMs);
 
@@ -386,7 +383,8 @@ export class Batch extends DurableObject<BatchEnv> {
     const place = this.#progress.stretches[stretch];
     if (place === undefined || inputKey === null) return null;
     const { firstLine, offset, length } = place;
-    const linesAtOnce = this.#linesAtOnce;
+    const linesAtOnce = Math.min(this.#linesAtOnce, mostLinesAtOnce[batchesRunAt(this.env)]);
+    this.#linesAtOnce = linesAtOnce;
     return { linesAtOnce, id, endpoint, inputKey, tenant, key, firstLine, offset, length, lines, givenUp, oneByOne };
   }
 
