@@ -53,6 +53,11 @@ export class Database {
     return rows;
   }
 
+  /** Resolves when all that was written outlives this process. */
+  synced(): Promise<void> {
+    return this.#storage.sync();
+  }
+
   /** All or nothing: what `run` wrote is undone when it throws. */
   transaction<T>(run: () => T): T {
     return this.#storage.transactionSync(run);

@@ -11,6 +11,7 @@ import type { LiveTurn } from "./live-turn.ts";
 import { moderationOf, outputGate } from "./moderation.ts";
 import type { TurnEvent, TurnOptions, TurnStatus, TurnUsage, TurnView } from "./protocol.ts";
 import { identityOf, recall, recentTokens, type Past } from "./recall.ts";
+import { ReplyLog } from "./reply-log.ts";
 import { sharedStart, type Start } from "./shared-start.ts";
 import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
 import { tokenEvent } from "./token-event.ts";
@@ -28,13 +29,12 @@ export interface TurnHost {
   ended(view: TurnView): void;
 }
 
+type TokenEvent = TurnEvent & { type: "token" };
+
 /** A turn that was interrupted more often fails: it may be what interrupts. */
 const mostAttempts = 4;
 /** So long after the model's files could not be read, they are asked for again. */
 const reloadAfterMs = 1_000;
-/** Tokens are logged when this much time has passed since the last time, or this many have come. */
-const logEveryMs = 300;
-const logEveryTokens = 256;
 
 const statusOf = { stop: "completed", length: "incomplete", cancelled: "cancelled" } as const satisfies Record<
   TurnResult["finishReason"],
@@ -116,17 +116,25 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
   const past = recall(store, row.parent, engine);
   const messages = [...past.messages, ...toldTools(row.options), ...row.messages];
   if (moderation?.input) await moderation.check(messages.map(({ content }) => content).join("\n"));
-  const gate = outputGate<TurnEvent & { type: "token" }>(moderation, (event) => live.add(event));
   const prompt = renderPrompt(messages, tokenizer, chat, past.lastToken);
   await host.charge.cover(past.tokens.length + prompt.length + row.options.maxTokens);
-  const log = openLog(host, row, engine);
   const start = isCold(past) ? await sharedStart(messages, prompt, engine, row.options, host.env) : null;
   if (start?.isNew) live.sharedTokens = start.state.position;
   const isShared = start !== null && live.sharedTokens === 0;
-  const turn =
+  const asked =
     start === null
       ? turnOf(row, store, engine, [...past.tokens, ...prompt], past)
       : turnFrom(row, engine, prompt, start);
+  const turn = { ...asked, isBatch: row.options.isBatch, isBegun: row.attempts > 1, isLast: !row.options.store };
+  const log = new ReplyLog<TokenEvent>({
+    store,
+    turn: row,
+    mark: Number.parseInt(identityOf(engine).checkpoint.slice(0, 8), 16),
+    // Of a batch nobody reads before the end.
+    isHeld: !turn.isBatch && !engine.isRepeatable(turn),
+    pass: (event) => live.add(event),
+  });
+  const gate = outputGate<TokenEvent>(moderation, (event) => log.pass(event));
 
   const known = start?.state ?? past.state;
   const newTokens = start === null ? 0 : live.sharedTokens;
@@ -136,21 +144,18 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
   const reply: number[] = [];
   const logProbabilities: TokenLogProbabilities[] = [];
   let text = "";
-  const result = await readAll(
-    engine.generate({ ...turn, replied: log.replied, isBatch: row.options.isBatch }, live.cancel.signal),
-    (next) => {
-      const { token, logProbability, top } = next;
-      const details = logProbability === undefined || top === undefined ? undefined : { logProbability, top };
-      const passed = gate.add(tokenEvent(reply.length, next, details, tokenizer));
-      text += next.text;
-      reply.push(token);
-      const computedTokens = promptTokens - cachedTokens + reply.length - 1;
-      live.usage = { promptTokens, cachedTokens, completionTokens: reply.length, computedTokens };
-      if (details !== undefined) logProbabilities.push(details);
-      log.add(token);
-      return passed;
-    },
-  );
+  const result = await readAll(engine.generate({ ...turn, replied: log.replied }, live.cancel.signal), (next) => {
+    const { token, logProbability, top } = next;
+    const report = logProbability === undefined || top === undefined ? undefined : { logProbability, top };
+    const details = log.add(token, report);
+    const passed = gate.add(tokenEvent(reply.length, next, details, tokenizer));
+    text += next.text;
+    reply.push(token);
+    const computedTokens = promptTokens - cachedTokens + reply.length - 1;
+    live.usage = { promptTokens, cachedTokens, completionTokens: reply.length, computedTokens };
+    if (details !== undefined) logProbabilities.push(details);
+    return passed;
+  }).finally(() => log.close());
   await gate.end(result.text);
   if (result.finishReason === "cancelled" && reply.length === 0) {
     const computedTokens = newTokens + result.computedTokens;
@@ -177,6 +182,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
   const kept = { state: result.state, identity: identityOf(engine), base: past.base };
   const snapshot = row.options.store ? kept : null;
   store.commit(row.turn, outcome, snapshot, host.keepsPrefixes ? row.messages : null);
+  log.end();
   return result.text;
 }
 
@@ -204,28 +210,6 @@ export async function readAll(
     await events.throw(error).catch(() => undefined);
     throw error;
   }
-}
-
-/** The log of a turn: what it replied before it was interrupted, and where more goes, now and then. */
-function openLog({ store, now }: TurnHost, { turn, options }: TurnRow, engine: PlacedEngine) {
-  // Log-probabilities are not in the log, so a reply that reports them is generated again: the same one.
-  if (options.topLogProbabilities !== null) return { replied: [], add: () => undefined };
-  const mark = Number.parseInt(identityOf(engine).checkpoint.slice(0, 8), 16);
-  const replied = store.openLog(turn, mark);
-  let known = replied.length;
-  let unlogged: number[] = [];
-  let loggedMs = now();
-  return {
-    replied,
-    add(token: number): void {
-      if (known > 0) return void known--;
-      unlogged.push(token);
-      if (unlogged.length < logEveryTokens && now() - loggedMs < logEveryMs) return;
-      store.appendLog(turn, mark, unlogged);
-      unlogged = [];
-      loggedMs = now();
-    },
-  };
 }
 
 function turnOf(row: TurnRow, store: Store, engine: PlacedEngine, tokens: number[], { state, base }: Past): Turn {

@@ -68,6 +68,8 @@ export const schemaSteps: readonly (readonly string[])[] = [
   // unsettled: when the turn has ended there is something to do, and that may not be done: a tenant may not have heard
   // what it cost, nor those who are to be told that it ended; or it was not to be kept.
   [`ALTER TABLE turns ADD COLUMN unsettled INTEGER NOT NULL DEFAULT 0`],
+  // log_probabilities: JSON, what was told of each of a part's tokens; NULL where that was nothing.
+  [`ALTER TABLE log ADD COLUMN log_probabilities TEXT`],
 ];
 
 /** Version of a database; 0 where nothing was ever stored. */

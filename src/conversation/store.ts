@@ -260,13 +260,18 @@ export class Store {
   }
 
   /** Tokens logged of a running turn under this mark, a u32 that names the model. What is damaged, or another's, goes. */
-  openLog(turn: number, mark: number): number[] {
-    return log.openLog(this.#db, turn, mark);
+  openLog(turn: number, mark: number, isReported = false): log.Logged {
+    return log.openLog(this.#db, turn, mark, isReported);
   }
 
   /** Adds to the log of a running turn, one row a call. */
-  appendLog(turn: number, mark: number, tokens: readonly number[]): void {
-    log.addToLog(this.#db, turn, mark, tokens);
+  appendLog(turn: number, mark: number, tokens: number[], logProbabilities: turns.TokenLogProbabilities[] = []): void {
+    log.addToLog(this.#db, turn, mark, { tokens, logProbabilities });
+  }
+
+  /** Resolves when all that was written outlives this process. */
+  synced(): Promise<void> {
+    return this.#db.synced();
   }
 
   /**

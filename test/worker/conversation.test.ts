@@ -245,6 +245,22 @@ describe("a turn", () => {
     }
   });
 
+  it("that reports log-probabilities goes on from its log, and tells the same of every token", async () => {
+    const options = { ...endless, seed: "12", maxTokens: 700, topLogProbabilities: 2 };
+    await sayAll("reports whole", ["Tell me a story."], options);
+    const whole = await eventsOf(await stubOf("reports whole").events(1));
+    const stub = stubOf("reports");
+    await stub.create({});
+    const { turn: running } = await stub.begin(say("Tell me a story.", { options }));
+    await readTokens(await stub.events(running), 400);
+    await runInDurableObject(objectOf("reports"), (_, { storage }) => {
+      expect(storage.sql.exec("SELECT count(*) AS n FROM log").one()["n"]).toBeGreaterThan(0);
+    });
+    await abortAllDurableObjects();
+    const events = await eventsOf(await stubOf("reports").events(running));
+    expect(events.filter(({ type }) => type === "token")).toEqual(whole.filter(({ type }) => type === "token"));
+  });
+
   it("waits for a model whose files cannot be read for a while", async () => {
     const name = "waits for files";
     await stubOf(name).create({});

@@ -42,7 +42,7 @@ describe("the schema", () => {
       expect(store.turn(1)).toMatchObject({ text: "Hello.", options, status: "completed", endPosition: 70 });
       expect(store.promptTokens(1)).toEqual([5, 6]);
       expect(store.replyTokens(1)).toEqual([7]);
-      expect(store.openLog(2, 1)).toEqual([2, 3]);
+      expect(store.openLog(2, 1).tokens).toEqual([2, 3]);
       expect(store.unfinishedTurns()).toEqual([2]);
       const identity = identityOf({
         ...small,

@@ -221,11 +221,11 @@ describe("the log of a running turn", () => {
       const other = begin(store, null, null);
       for (let i = 0; i < 12; i++) store.appendLog(turn, mark, [10 * i, 10 * i + 1]);
       store.appendLog(other, mark, [4_294_967_295]);
-      expect(store.openLog(turn, mark)).toEqual(tokens(12).flatMap((i) => [10 * i, 10 * i + 1]));
+      expect(store.openLog(turn, mark).tokens).toEqual(tokens(12).flatMap((i) => [10 * i, 10 * i + 1]));
       expect(storage.sql.exec("SELECT count(*) AS n FROM log").one()["n"]).toBe(13);
       store.commit(turn, outcomeOf(), null);
-      expect(store.openLog(turn, mark)).toEqual([]);
-      expect(store.openLog(other, mark)).toEqual([4_294_967_295]);
+      expect(store.openLog(turn, mark).tokens).toEqual([]);
+      expect(store.openLog(other, mark).tokens).toEqual([4_294_967_295]);
     });
   });
 
@@ -235,9 +235,27 @@ describe("the log of a running turn", () => {
         const turn = begin(store, null, null);
         for (const part of [[1], [2], [3]]) store.appendLog(turn, mark, part);
         storage.sql.exec(damage);
-        expect(store.openLog(turn, mark)).toEqual([1]);
+        expect(store.openLog(turn, mark).tokens).toEqual([1]);
         for (const part of [[2, 3], [4]]) store.appendLog(turn, mark, part);
-        expect(store.openLog(turn, mark)).toEqual([1, 2, 3, 4]);
+        expect(store.openLog(turn, mark).tokens).toEqual([1, 2, 3, 4]);
+      }
+    });
+  });
+
+  it("holds what was told of its tokens, and ends before a part of which that is missing or damaged", async () => {
+    await withStore((store, storage) => {
+      const reports = [1, 2].map((token) => ({
+        logProbability: -0.1 / token,
+        top: [{ token, logProbability: -1 / 3 }],
+      }));
+      for (const damage of ["NULL", "'[{'", "'[]'"]) {
+        const turn = begin(store, null, null);
+        store.appendLog(turn, mark, [1, 2], reports);
+        store.appendLog(turn, mark, [3, 4], reports);
+        const logged = { tokens: [1, 2, 3, 4], logProbabilities: [...reports, ...reports] };
+        expect(store.openLog(turn, mark, true)).toEqual(logged);
+        storage.sql.exec(`UPDATE log SET log_probabilities = ${damage} WHERE part = 1 AND turn = ${turn}`);
+        expect(store.openLog(turn, mark, true)).toEqual({ tokens: [1, 2], logProbabilities: reports });
       }
     });
   });
@@ -246,9 +264,9 @@ describe("the log of a running turn", () => {
     await withStore((store) => {
       const turn = begin(store, null, null);
       store.appendLog(turn, 7, [1, 2]);
-      expect(store.openLog(turn, mark)).toEqual([]);
+      expect(store.openLog(turn, mark).tokens).toEqual([]);
       store.appendLog(turn, mark, [3]);
-      expect(store.openLog(turn, mark)).toEqual([3]);
+      expect(store.openLog(turn, mark).tokens).toEqual([3]);
     });
   });
 });
@@ -527,7 +545,7 @@ describe("a commit", () => {
         expect(dump(storage) === before).toBe(true);
         const store = openStore(storage);
         expect(store.unfinishedTurns()).toEqual([turn]);
-        expect(store.openLog(turn, mark)).toEqual([1, 2, 3]);
+        expect(store.openLog(turn, mark).tokens).toEqual([1, 2, 3]);
         store.commit(turn, outcome, snapshot);
         expect(store.branch(0)?.head).toBe(turn);
       });
