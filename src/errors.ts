@@ -20,7 +20,8 @@ export const errorCodes = [
   "model_too_large", // the model does not fit in the memory allowed
   "moderation_failed", // the operator's moderation service did not answer
   "not_found", // a named file or tensor does not exist
-  "origin_failed", // the origin did not answer, broke off, has no room, or answered what cannot be
+  "origin_away", // the origin was not reached or has no room: it is asked again soon
+  "origin_failed", // the origin broke off, refuses us, or answered what cannot be
   "overloaded", // there is not enough memory at the moment: others use it
   "rate_limited", // a key or its tenant has used what it may within this minute, or at once
   "refused", // the operator's moderation does not allow what was said
@@ -35,6 +36,7 @@ const passing: ReadonlySet<ErrorCode> = new Set([
   "internal",
   "io_failed",
   "moderation_failed",
+  "origin_away",
   "origin_failed",
   "overloaded",
   "rate_limited",

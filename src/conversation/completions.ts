@@ -54,7 +54,8 @@ interface Work {
 export async function beginCompletion(request: CompletionRequest, env: Env, object: string) {
   const startMs = Date.now();
   const engine = await engineOf(request.options.model, env);
-  engine.checkThere();
+  const { format, topLogProbabilities } = request.options;
+  engine.checkThere({ hasFormat: format !== null, isScored: request.echo && topLogProbabilities !== null });
   const tokenizer = tokenizerOf(engine, request.options.model);
   parseSampling(samplingOf(request.options), engine.config.vocabSize);
   checkFormats(request.options);
@@ -130,7 +131,7 @@ async function completeAll(work: Work): Promise<void> {
   if (moderation?.input) {
     await moderation.check(prompts.map((tokens) => tokenizer.decode(tokens)).join("\n"));
   }
-  const atOnce = engine.slots === null ? mostAtOnce : Math.min(mostAtOnce, Math.ceil(engine.slots / 2));
+  const atOnce = Math.min(mostAtOnce, Math.ceil(engine.slots / 2));
   await sideBySide(prompts, Math.max(Math.floor(atOnce / n), 1), async (tokens, index) => {
     const choices = Array.from({ length: n }, (_, k) => index * n + k);
     const { offset, state } = await readPrompt(work, tokens, choices);
@@ -208,13 +209,14 @@ async function reply(work: Work, { tokens, state, offset, choice, k }: Choice): 
   const turn = {
     tokens: tokens.slice(-1),
     state,
-    history: tokens.slice(0, -1),
+    history: tokens.slice(0, -1).slice(-Math.max(engine.config.window, 1)),
     maxTokens: options.maxTokens,
     stop: options.stop,
     format: formatOf(options),
     sampling: { ...samplingOf(options), seed: BigInt.asUintN(64, BigInt(options.seed) + BigInt(k)) },
     topLogProbabilities: options.topLogProbabilities ?? undefined,
     isBatch: options.isBatch,
+    isLast: true,
   };
   const gate = outputGate<CompletionEvent & { type: "piece" }>(moderation, add);
   const result = await readAll(engine.generate(turn, signal), ({ token, text, logProbability, top = [] }) => {

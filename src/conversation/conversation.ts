@@ -333,7 +333,7 @@ export class Conversation extends DurableObject<Env> {
     if (repeated !== null) return this.#again(repeated, options);
     const engine = await engineOf(options.model, this.env);
     checkRequest(request, engine.config);
-    engine.checkThere(options.format !== null || options.tools !== null);
+    engine.checkThere({ hasFormat: options.format !== null || options.tools !== null });
 
     // From here on without a pause: the same request may have come a second time meanwhile.
     const begun = this.#repeated(request);

@@ -1,6 +1,7 @@
 // EnginePool: engines by name, within the memory that all may take together. Each is loaded once for all who ask, one
 // load at a time, because only a loaded engine says how much it takes. In a shared isolate whoever began a load can
 // vanish without a word, so those who wait look for themselves.
+import type { InMemory } from "../engine/load-placed.ts";
 import { GriffinError } from "../errors.ts";
 
 /** What is looked at here of an engine. */
@@ -11,8 +12,8 @@ export interface PooledEngine {
   readonly memoryBytes: number;
 }
 
-/** Loads an engine that takes at most `limitBytes`, and calls `heard` whenever something of it came. */
-export type LoadEngine<Engine> = (limitBytes: number, heard: () => void) => Promise<Engine>;
+/** Loads an engine, `inMemory` as far as it takes memory, and calls `heard` whenever something of it came. */
+export type LoadEngine<Engine> = (inMemory: InMemory, heard: () => void) => Promise<Engine>;
 
 export interface PoolTimes {
   /** A load of which nothing was heard for this long has died. */
@@ -85,6 +86,13 @@ export class EnginePool<Engine extends PooledEngine> {
     const heard = () => {
       entry.heardMs = Date.now();
     };
+    const engine = await load((use) => this.#inMemory(entry, use, heard), heard);
+    entry.loaded = engine;
+    entry.bytes = engine.memoryBytes;
+    return engine;
+  }
+
+  async #inMemory<T>(entry: Entry<Engine>, use: (limitBytes: number) => Promise<T>, heard: () => void): Promise<T> {
     const untilMs = Date.now() + this.#times.patienceMs;
     // Half of the memory is enough for most, and leaves the others where they are.
     let wantedBytes = this.#limitBytes / 2;
@@ -94,10 +102,7 @@ export class EnginePool<Engine extends PooledEngine> {
       if (limitBytes > tooSmallBytes) {
         entry.bytes = limitBytes;
         try {
-          const engine = await load(limitBytes, heard);
-          entry.loaded = engine;
-          entry.bytes = engine.memoryBytes;
-          return engine;
+          return await use(limitBytes);
         } catch (error) {
           entry.bytes = 0;
           const isTooLarge = error instanceof GriffinError && error.code === "model_too_large";
@@ -123,7 +128,7 @@ export class EnginePool<Engine extends PooledEngine> {
     const others = () => [...this.#entries.values()].filter((other) => other !== entry && !this.#hasDied(other));
     if (others().some(({ loaded, bytes }) => loaded === undefined && bytes > 0)) return 0;
     const idle = others()
-      .filter(({ loaded }) => loaded?.isBusy === false)
+      .filter(({ loaded, bytes }) => loaded?.isBusy === false && bytes > 0)
       .sort((a, b) => a.asked - b.asked);
     for (;;) {
       const roomBytes = this.#limitBytes - others().reduce((sum, { bytes }) => sum + bytes, 0);

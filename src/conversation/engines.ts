@@ -17,15 +17,23 @@ interface Location {
   path: string;
 }
 
-/** Hosted isolates have 128 MB for everything; this is what the WASM memories of all models may take of it. */
-export const memoryLimitBytes = 96 * 2 ** 20;
+/** Hosted isolates have 128 MB for everything; this is what the WASM memories of all models may take of it unless told. */
+const defaultMemoryMb = 96;
 /** Turns that can hold a state at once, where memory has room for them. */
 const mostSlots = 32;
 
-/** One for each origin: an engine that goes and comes again still knows that its origin is away. */
+/** One for each model and origin: an engine that goes and comes again still knows that its origin is away. */
 const breakers = new Map<string, CircuitBreaker>();
 
-const pool = new EnginePool<PlacedEngine>(memoryLimitBytes);
+let pool: EnginePool<PlacedEngine> | undefined;
+
+/** What the WASM memories of all models may take together. Throws `invalid_config`. */
+export function memoryLimitBytes({ MODEL_MEMORY_MB: megabytes }: Pick<Env, "MODEL_MEMORY_MB">): number {
+  if (megabytes && !/^[1-9]\d{0,3}$/.test(megabytes)) {
+    throw new GriffinError("invalid_config", "MODEL_MEMORY_MB must be a whole number from 1 to 9999.");
+  }
+  return Number(megabytes || defaultMemoryMb) * 2 ** 20;
+}
 
 /** The ids of the configured models, the default first. */
 export function modelIds(env: Pick<Env, "MODELS">): string[] {
@@ -41,10 +49,12 @@ export async function engineOf(model: string, env: Env): Promise<PlacedEngine> {
   if (location === undefined) {
     throw new GriffinError("model_not_found", `There is no model "${model}"; there are: ${modelIds(env).join(", ")}.`);
   }
-  return pool.engine(model, async (limitBytes, heard) => {
+  const wholeLimitBytes = memoryLimitBytes(env);
+  pool ??= new EnginePool<PlacedEngine>(wholeLimitBytes);
+  return pool.engine(model, async (inMemory, heard) => {
     const open = location.source === "r2" ? bucketOpener(location.path, env) : assetOpener(location.path, env);
-    const memory = { memoryLimitBytes: limitBytes, wholeLimitBytes: memoryLimitBytes };
-    return loadPlaced(kernelModule, open, { slots: mostSlots, ...memory, heard, origin: originOf(model, env) });
+    const memory = { slots: mostSlots, wholeLimitBytes, inMemory };
+    return loadPlaced(kernelModule, open, { ...memory, heard, origin: originOf(model, env) });
   });
 }
 
@@ -58,8 +68,9 @@ function originOf(model: string, env: Env) {
     console.error(JSON.stringify({ event: "origin_failed", model, error_code: code, error_message: message }));
   };
   const { ORIGIN } = env;
-  const breaker = breakers.get(settings.url) ?? new CircuitBreaker();
-  breakers.set(settings.url, breaker);
+  const place = `${model} ${settings.url}`;
+  const breaker = breakers.get(place) ?? new CircuitBreaker();
+  breakers.set(place, breaker);
   return {
     ...settings,
     breaker,

@@ -35,6 +35,8 @@ export interface Env extends OutboxEnv, OriginEnv {
   OPERATOR?: string;
   /** Days that conversations and responses are kept after they were last used: 30 unless told, 0 for ever. */
   RETENTION_DAYS?: string;
+  /** What models may take of an isolate's memory, in units of 2^20 bytes: 96 unless told. */
+  MODEL_MEMORY_MB?: string;
   /** JSON: model id → where its checkpoint lies. See engines.ts. */
   MODELS?: string;
 }

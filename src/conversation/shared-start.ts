@@ -101,7 +101,7 @@ export async function keepSharedStart(
     if (createdMs + touchEveryMs < Date.now()) store.touch(turn, Date.now());
     return { ...state, isNew: false };
   }
-  const { state } = await readAll(engine.generate({ tokens, maxTokens: 0 }), () => undefined);
+  const { state } = await readAll(engine.generate({ tokens, maxTokens: 0, isBatch: options.isBatch }), () => undefined);
   const nowMs = Date.now();
   store.importState(null, { state, identity, tokens, options, nowMs });
   store.removeOldTurns(nowMs - rememberedMs, mostStarts);

@@ -6,6 +6,8 @@ import { checkState, maxPosition, type State, type StateLayout } from "../model/
 import { checkPrompt, checkTokens } from "../model/tokens.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Turn } from "./engine.ts";
+import type { OpenedModel } from "./opened-model.ts";
+import { parseSampling, type SamplingOptions } from "./sampling.ts";
 
 /** A reply is never endless, whoever asked for it. */
 export const defaultMaxTokens = 1024;
@@ -17,6 +19,16 @@ const mostTopLogProbabilities = 100;
 export interface TurnModel {
   config: Config;
   stateLayout: StateLayout;
+}
+
+/** Refuses a turn that this model cannot run, whatever of it that may be; formats are for the edge to look at. */
+export function checkWhole(
+  turn: Turn & { maxTokens: number; state: State },
+  model: TurnModel & Pick<OpenedModel, "tokenizer">,
+): SamplingOptions {
+  checkTurn(turn, model);
+  checkReply(turn, model.tokenizer);
+  return parseSampling(turn.sampling ?? {}, model.config.vocabSize);
 }
 
 /** Refuses tokens, lengths and states that this model cannot run. */

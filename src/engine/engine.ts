@@ -26,6 +26,8 @@ export interface Turn {
   sampling?: Partial<SamplingOptions>;
   /** Report log-probabilities: of each token and of this many most likely ones beside it. */
   topLogProbabilities?: number;
+  /** Nothing goes on from it: the data of its new state may be left out. */
+  isLast?: boolean;
 }
 
 /** One generated token. */
@@ -47,7 +49,7 @@ export interface TurnResult {
   finishReason: FinishReason;
   /** The token or string that ended the reply. */
   stoppedBy?: number | string;
-  /** Holds everything read and generated, the last token included. */
+  /** Holds everything read and generated, the last token included; of a turn that is the last one, perhaps no data. */
   state: State;
   promptTokens: number;
   /** Generated, a stop token included. */

@@ -8,43 +8,45 @@ import { openModel } from "./opened-model.ts";
 import { OriginEngine, type OriginOptions } from "./origin/origin.ts";
 import { PlacedEngine, type PlacedOptions } from "./placed.ts";
 
-export interface LoadOptions extends EdgeOptions {
+/** Has `use` take at most so much memory; where that throws `model_too_large`, perhaps again with more. */
+export type InMemory = <T>(use: (limitBytes: number) => Promise<T>) => Promise<T>;
+
+export interface LoadOptions extends Omit<EdgeOptions, "memoryLimitBytes"> {
   /** null where there is none: then the checkpoint must be here. */
   origin: (OriginOptions & Pick<PlacedOptions, "prefillTokens" | "takesBatches" | "originFailed">) | null;
-  /** What a model may take when it has all memory for itself, where `memoryLimitBytes` is less. */
+  /** What a model may take that has all memory for itself. */
   wholeLimitBytes: number;
+  /** Where others have some of it. */
+  inMemory?: InMemory;
 }
 
 /**
- * The checkpoint in a folder. With an origin, weights need not be there, nor fit.
- * @throws GriffinError `model_too_large` where it does not fit into `memoryLimitBytes`, but more is to be had, or it has
- *   no origin; what is wrong with its files
+ * The checkpoint in a folder. With an origin, weights need not be there, nor fit; it takes no memory then.
+ * @throws GriffinError `model_too_large` where it does not fit and has no origin; what is wrong with its files
  */
 export async function loadPlaced(
   module: WebAssembly.Module,
   open: OpenFile,
-  { origin, wholeLimitBytes, ...options }: LoadOptions,
+  { origin, wholeLimitBytes, inMemory = (use) => use(wholeLimitBytes), ...options }: LoadOptions,
 ): Promise<PlacedEngine> {
-  let hasWeights = true;
-  const noting: OpenFile = async (name) => {
-    try {
-      return await open(name);
-    } catch (error) {
-      if (name === weightsFile && isMissing(error)) hasWeights = false;
-      throw error;
-    }
-  };
-  const { checkpoint, model } = await openModel(noting, options.createHash, options.heard);
-  const load = async () => new EdgeEngine(model, await Instance.load(module, checkpoint, options));
-  if (origin === null) return new PlacedEngine({ edge: await load(), origin, prefillTokens: 1, takesBatches: false });
+  const { checkpoint, model } = await openModel(open, options.createHash, options.heard);
+  const load = (memoryLimitBytes: number) => Instance.load(module, checkpoint, { ...options, memoryLimitBytes });
+  const edge = async () => new EdgeEngine(model, await inMemory(load));
+  if (origin === null) return new PlacedEngine({ edge: await edge(), origin, prefillTokens: 1, takesBatches: false });
 
-  const edge = await load().catch(async (error: unknown) => {
-    if (!hasWeights) return null;
-    const isTooLarge = error instanceof GriffinError && error.code === "model_too_large";
-    if (isTooLarge && !(await fits(module, checkpoint, { ...options, memoryLimitBytes: wholeLimitBytes }))) return null;
-    throw error;
-  });
-  return new PlacedEngine({ ...origin, edge, origin: new OriginEngine(model, origin) });
+  const whole = { ...options, memoryLimitBytes: wholeLimitBytes };
+  const isHere = (await fits(module, checkpoint, whole)) && (await hasWeights(open));
+  return new PlacedEngine({ ...origin, edge: isHere ? await edge() : null, origin: new OriginEngine(model, origin) });
+}
+
+/** Other faults than that they are not there are told when they are read. */
+async function hasWeights(open: OpenFile): Promise<boolean> {
+  try {
+    await (await open(weightsFile)).cancel();
+    return true;
+  } catch (error) {
+    return !isMissing(error);
+  }
 }
 
 /** Whoever opens files may call it a fault of the configuration that one is not there. */

@@ -4,9 +4,10 @@
 import { GriffinError, type ErrorCode } from "../errors.ts";
 import type { ChatTokens } from "../model/chat-template.ts";
 import type { Config } from "../model/config.ts";
-import { stateLayout, type StateLayout } from "../model/state.ts";
+import { emptyState, stateLayout, type StateLayout } from "../model/state.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { Manifest } from "../checkpoint/manifest.ts";
+import { checkWhole, defaultMaxTokens } from "./check-turn.ts";
 import type { EdgeEngine } from "./edge.ts";
 import type { Engine, GeneratedToken, Turn, TurnResult } from "./engine.ts";
 import type { OpenedModel } from "./opened-model.ts";
@@ -17,6 +18,8 @@ import { formatIsElsewhere, placement, type Placement, type RanAt } from "./plac
 export interface PlacedTurn extends Turn {
   /** It is a line of a batch. */
   isBatch?: boolean;
+  /** It was begun before, so somebody was told that it runs: it waits for an origin that is away, as a reply in the making. */
+  isBegun?: boolean;
 }
 
 export interface PlacedResult extends TurnResult {
@@ -38,26 +41,27 @@ export interface PlacedOptions {
 }
 
 export interface PlacedTimes {
-  /** A reply that has begun, of a checkpoint that is not here, waits so long for an origin that was lost. */
+  /** A turn that has begun, of a checkpoint that is not here, waits so long for an origin that was lost. */
   patienceMs: number;
   /** So often it looks whether the origin may be asked again. */
   pauseMs: number;
   /** So long an origin may take to read once more what a cancelled turn has replied. */
   keepMs: number;
-  /** An origin that has another model is not asked again for so long. */
-  strangerMs: number;
   /** A turn at the origin that was silent for so long does not keep the edge's memory any more. */
   silenceMs: number;
 }
 
 const defaultTimes: PlacedTimes = {
-  patienceMs: 60_000,
+  // An origin that starts anew may have programs to compile.
+  patienceMs: 180_000,
   pauseMs: 500,
   keepMs: 60_000,
-  strangerMs: 60_000,
   // Above the time that a long prompt is read in without a token.
   silenceMs: 600_000,
 };
+
+/** What states on their way may take of an isolate's memory, beside the models' and all else. */
+const travelBytes = 16 * 2 ** 20;
 
 type Events<Result> = AsyncGenerator<GeneratedToken, Result, undefined>;
 
@@ -75,7 +79,6 @@ export class PlacedEngine implements Engine, OpenedModel {
   readonly #times: PlacedTimes;
   /** Turns at the origin that may come back to the edge. */
   readonly #away = new Set<{ heardMs: number }>();
-  #strangerUntilMs = 0;
 
   constructor(options: PlacedOptions) {
     const { edge, origin } = options;
@@ -108,26 +111,31 @@ export class PlacedEngine implements Engine, OpenedModel {
     return this.edge?.memoryBytes ?? 0;
   }
 
-  /** Turns that run side by side; null where that is not for the edge to say. */
-  get slots(): number | null {
-    return this.edge?.instance.layout.slots.length ?? null;
+  /** Turns that may run side by side: at the edge each has a slot, on their way to an origin their states are in memory. */
+  get slots(): number {
+    const travelling = Math.max(Math.floor(travelBytes / this.stateLayout.totalBytes), 1);
+    return this.edge?.instance.layout.slots.length ?? travelling;
   }
 
-  /** Throws `origin_failed` where a turn would only be told to come again, and `unsupported` where it can run nowhere. */
-  checkThere(hasFormat = false): void {
-    const waitMs = this.#origin?.awayMs ?? 0;
+  /**
+   * Throws `origin_away` or `origin_failed` where a turn would only be told to come again, and `unsupported` where it can
+   * run nowhere. `isScored`: every token of its prompt is to be told of.
+   */
+  checkThere({ hasFormat = false, isScored = false } = {}): void {
     if (this.edge !== null) return;
     if (hasFormat) throw formatIsElsewhere();
-    if (waitMs === 0) return;
-    throw new GriffinError(
-      "origin_failed",
-      `This model runs at an origin, which is away; it is asked again in ${Math.ceil(waitMs / 1000)} s.`,
-    );
+    if (isScored) throw scoreIsElsewhere();
+    this.#origin?.checkThere();
+  }
+
+  /** Whether a turn that is run again says the same, to the bit: what an origin has a part in, another may say otherwise. */
+  isRepeatable(turn: PlacedTurn): boolean {
+    return this.#origin === null || this.#placement(turn, "there") === "edge";
   }
 
   /**
    * As `Engine` says; a turn that ran wholly at the edge is the edge's own, bit for bit. Where the origin fails and the
-   * checkpoint is not here, throws `origin_failed`.
+   * checkpoint is not here, throws `origin_away` or `origin_failed`.
    */
   async *generate(turn: PlacedTurn, signal?: AbortSignal): Events<PlacedResult> {
     const [edge, origin] = [this.edge, this.#origin];
@@ -147,18 +155,17 @@ export class PlacedEngine implements Engine, OpenedModel {
   /** As the edge's. Throws `unsupported` where the checkpoint is not here: an origin tells of a prompt's last token alone. */
   async *score(...asked: Parameters<EdgeEngine["score"]>): ReturnType<EdgeEngine["score"]> {
     if (this.edge !== null) return yield* this.edge.score(...asked);
-    throw new GriffinError(
-      "unsupported",
-      "Log-probabilities of a prompt are not to be had of this model: it runs at an origin alone.",
-    );
+    throw scoreIsElsewhere();
   }
 
-  #placement({ tokens, format, isBatch = false }: PlacedTurn): Placement {
+  #placement(
+    { tokens, format, isBatch = false }: PlacedTurn,
+    whereIs: "away" | "there" = this.#origin?.awayMs ? "away" : "there",
+  ): Placement {
     const { prefillTokens, takesBatches } = this.#options;
-    const isAway = (this.#origin?.awayMs ?? 0) > 0 || this.#strangerUntilMs > Date.now();
     return placement({
       isHere: this.edge !== null,
-      origin: this.#origin === null ? "none" : isAway ? "away" : "there",
+      origin: this.#origin === null ? "none" : whereIs,
       // Not what was replied before an interruption: the turn runs again where it ran.
       newTokens: tokens.length,
       prefillTokens,
@@ -174,24 +181,32 @@ export class PlacedEngine implements Engine, OpenedModel {
 
   /** All but the last token is read at the origin; the edge reads that one, and then has its own logits to go on from. */
   async *#readThere(turn: Turn, origin: OriginEngine, signal?: AbortSignal): Events<PlacedResult> {
-    const { tokens, replied = [], history = [] } = turn;
+    const {
+      tokens,
+      replied = [],
+      history = [],
+      maxTokens = defaultMaxTokens,
+      state = emptyState(this.stateLayout),
+    } = turn;
+    // What the edge would refuse in the end is not read at all.
+    checkWhole({ ...turn, maxTokens, state }, this);
     const head = tokens.slice(0, -1);
     let read: Prefilled;
     try {
       // What was replied before is read whole, as the edge does: its caller has it already.
-      read = await origin.prefill(head, turn.state, replied.length === 0 ? signal : undefined, false);
+      read = await origin.prefill(head, state, replied.length === 0 ? signal : undefined, false);
     } catch (error) {
       this.#checkMayGoOn(error);
       return yield* this.#here(turn, signal);
     }
-    const { state, promptTokens, computedTokens } = read;
+    const { state: reached, promptTokens, computedTokens } = read;
     const isCancelled = signal?.aborted === true && replied.length === 0;
     if (promptTokens < head.length || isCancelled) {
       const nothing = { text: "", finishReason: "cancelled" as const, completionTokens: 0 };
-      return { ...nothing, state, promptTokens, computedTokens, placement: "origin_prefill" };
+      return { ...nothing, state: reached, promptTokens, computedTokens, placement: "origin_prefill" };
     }
     const seen = [...history, ...head].slice(-Math.max(this.config.window, 1));
-    const result = yield* this.#here({ ...turn, tokens: tokens.slice(-1), state, history: seen }, signal);
+    const result = yield* this.#here({ ...turn, tokens: tokens.slice(-1), state: reached, history: seen }, signal);
     return {
       ...result,
       promptTokens: promptTokens + result.promptTokens,
@@ -202,7 +217,7 @@ export class PlacedEngine implements Engine, OpenedModel {
 
   /** The whole turn at the origin, begun again with what it replied where the origin is lost: here, or there once more. */
   async *#there(
-    turn: Turn,
+    turn: PlacedTurn,
     origin: OriginEngine,
     visit: { heardMs: number },
     signal?: AbortSignal,
@@ -229,9 +244,11 @@ export class PlacedEngine implements Engine, OpenedModel {
         if (!(error instanceof Lost)) throw error;
         const { cause } = error;
         this.#checkMayGoOn(cause);
+        if (signal?.aborted && given.length === 0) throw new GriffinError("cancelled", "The turn was cancelled.");
         if (this.edge === null) {
           lostMs ??= Date.now();
-          await this.#wait(cause, origin, given.length > 0 ? lostMs + this.#times.patienceMs : 0, signal);
+          const isBegun = turn.isBegun || given.length > 0;
+          await this.#wait(cause, origin, isBegun ? lostMs + this.#times.patienceMs : 0, signal);
           continue;
         }
         // Asked anew: it may have been cancelled since.
@@ -246,21 +263,26 @@ export class PlacedEngine implements Engine, OpenedModel {
   /** Throws what is no failure of the origin. */
   #checkMayGoOn(error: unknown): asserts error is GriffinError {
     if (!(error instanceof GriffinError) || !ofOrigins.has(error.code)) throw error;
-    if (error.code === "hash_mismatch") this.#strangerUntilMs = Date.now() + this.#times.strangerMs;
     this.#options.originFailed?.(error);
   }
 
   /** Waits until an origin that was lost may be asked again; throws why it failed where that takes too long. */
   async #wait(error: GriffinError, origin: OriginEngine, untilMs: number, signal?: AbortSignal): Promise<void> {
     do {
-      if (error.code !== "origin_failed" || Date.now() >= untilMs) throw error;
+      if (error.code === "body_too_large" || Date.now() >= untilMs) throw error;
       await new Promise((resolve) => void setTimeout(resolve, this.#times.pauseMs));
     } while (origin.awayMs > 0 && !signal?.aborted);
   }
 }
 
 /** What an origin may fail with: of all else the edge would say the same. */
-const ofOrigins: ReadonlySet<ErrorCode> = new Set(["origin_failed", "hash_mismatch", "body_too_large"]);
+const ofOrigins: ReadonlySet<ErrorCode> = new Set(["origin_away", "origin_failed", "body_too_large"]);
+
+const scoreIsElsewhere = () =>
+  new GriffinError(
+    "unsupported",
+    "Log-probabilities of a prompt are not to be had of this model: it runs at an origin alone.",
+  );
 
 /** Thrown through a turn by what it waits for, not by who reads it. */
 class Lost extends Error {

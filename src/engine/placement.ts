@@ -6,8 +6,11 @@ import { GriffinError } from "../errors.ts";
 /** Where a turn is to run: here, at the origin, or read there and replied to here. */
 export type Placement = "edge" | "origin" | "origin_prefill";
 
-/** Where it has run: the origin may have been lost in the middle of a reply, which then went on here. */
-export type RanAt = Placement | "origin_then_edge";
+/**
+ * Where it has run: the origin may have been lost in the middle of a reply, which then went on here. "both": work of
+ * several parts that went to and fro.
+ */
+export type RanAt = Placement | "origin_then_edge" | "both";
 
 /**
  * So many tokens are read at the edge, and more at an origin, unless told. Reckoned, not measured on an accelerator: of a
@@ -51,10 +54,12 @@ export const formatIsElsewhere = () =>
     "Replies of this model cannot be held to a format, such as JSON or calls of tools: it runs at an origin alone.",
   );
 
-/** Where work ran that had several parts. */
-export function together(parts: Iterable<RanAt>): RanAt | null {
-  const [first, ...others] = new Set(parts);
-  if (first === undefined || others.length === 0) return first ?? null;
-  const isReadThere = [first, ...others].every((part) => part === "edge" || part === "origin_prefill");
-  return isReadThere ? "origin_prefill" : "origin_then_edge";
+/** Where work ran that had several parts, in the order in which they ended. */
+export function together(parts: readonly RanAt[]): RanAt | null {
+  const [first, ...others] = parts;
+  if (first === undefined || others.every((part) => part === first)) return first ?? null;
+  if (parts.every((part) => part === "edge" || part === "origin_prefill")) return "origin_prefill";
+  // Once the edge had a part, nothing may have come from the origin.
+  const left = parts.findIndex((part) => part !== "origin");
+  return parts[left] !== "both" && parts.slice(left + 1).every((part) => part === "edge") ? "origin_then_edge" : "both";
 }

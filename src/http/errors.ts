@@ -23,6 +23,7 @@ export const statusOf = {
   model_too_large: 503,
   moderation_failed: 503,
   not_found: 404,
+  origin_away: 503,
   origin_failed: 503,
   overloaded: 503,
   rate_limited: 429,
@@ -71,7 +72,7 @@ export function wireError(error: unknown): WireError {
   };
 }
 
-/** After a failure of an origin a request may come again so soon. */
+/** To an origin that is away a request may come again so soon. */
 const originRetryMs = 5_000;
 
 /** The answer to a request that failed. */
@@ -86,7 +87,7 @@ export function errorResponse(error: unknown, headers: Record<string, string> = 
         // Unless told, it is the tokens of this minute that are used up.
         ...(code === "rate_limited" && retryHeaders(retryAfterMs("tokens", Date.now()))),
         // How long an origin is left alone is known where it failed; asked before that, it costs nothing.
-        ...(code === "origin_failed" && retryHeaders(originRetryMs)),
+        ...(code === "origin_away" && retryHeaders(originRetryMs)),
         ...headers,
       },
     },

@@ -1,8 +1,9 @@
 // The engines of an isolate: loaded once each, within one memory, though others fail, vanish or are in use. Real
 // engines of pocket; only their names differ.
 import { beforeAll, describe, expect, it } from "vitest";
-import { EnginePool, type LoadEngine as LoadPooled } from "../../src/conversation/engine-pool.ts";
+import { EnginePool, type LoadEngine as LoadPooled, type PooledEngine } from "../../src/conversation/engine-pool.ts";
 import { EdgeEngine } from "../../src/engine/edge.ts";
+import { loadPlaced } from "../../src/engine/load-placed.ts";
 import { GriffinError } from "../../src/errors.ts";
 import { opener, type Folder } from "../checkpoint/folders.ts";
 import { checkpointFolder, kernelModule } from "../parity/models.ts";
@@ -16,13 +17,13 @@ let folder: Folder;
 let leastBytes: number;
 let mostBytes: number;
 
-const load: LoadEngine = (memoryLimitBytes, heard) => {
+const load: LoadEngine = (inMemory, heard) => {
   const open = opener(folder, 100_000);
   const listen = (name: string) => {
     heard();
     return open(name);
   };
-  return EdgeEngine.load(kernelModule, listen, { slots: 8, memoryLimitBytes });
+  return inMemory((memoryLimitBytes) => EdgeEngine.load(kernelModule, listen, { slots: 8, memoryLimitBytes }));
 };
 
 beforeAll(async () => {
@@ -56,9 +57,13 @@ describe("a pool of engines", () => {
     const sum = () => held.reduce((bytes, { instance }) => bytes + instance.layout.totalBytes, 0);
     await Promise.all(
       ["a", "b", "c"].map(async (name) => {
-        const engine = await pool.engine(name, (granted, heard) => {
-          expect(granted + sum()).toBeLessThanOrEqual(limitBytes);
-          return load(granted, heard);
+        const engine = await pool.engine(name, (inMemory, heard) => {
+          const watched: typeof inMemory = (fill) =>
+            inMemory((granted) => {
+              expect(granted + sum()).toBeLessThanOrEqual(limitBytes);
+              return fill(granted);
+            });
+          return load(watched, heard);
         });
         await use(engine);
         held.push(engine);
@@ -98,6 +103,21 @@ describe("a pool of engines", () => {
     expect(await pool.engine("a", load)).not.toBe(a);
     const tooSmall = new EnginePool<EdgeEngine>(leastBytes - 1, quick);
     await expect(tooSmall.engine("a", load)).rejects.toMatchObject({ code: "model_too_large" });
+  });
+
+  it("has models that run elsewhere beside all others: they take no memory, wait for none, and give none", async () => {
+    const pool = new EnginePool<PooledEngine>(mostBytes, { ...quick, patienceMs: 0 });
+    const withoutWeights = new Map(folder);
+    withoutWeights.delete("weights.safetensors");
+    const origin = { url: "http://origin.invalid", prefillTokens: 1, takesBatches: true };
+    const elsewhere: LoadPooled<PooledEngine> = (inMemory) =>
+      loadPlaced(kernelModule, opener(withoutWeights), { origin, wholeLimitBytes: mostBytes, inMemory });
+    const far = await pool.engine("far", elsewhere);
+    const release = await use((await pool.engine("a", load)) as EdgeEngine);
+    expect((await pool.engine("farther", elsewhere)).memoryBytes).toBe(0);
+    await release();
+    await pool.engine("b", load);
+    expect(await pool.engine("far", elsewhere)).toBe(far);
   });
 
   it("loads again where another's load failed, but not once for everybody who waits", async () => {

@@ -52,8 +52,13 @@ it.each<[RanAt[], RanAt | null]>([
   [[], null],
   [["origin", "origin"], "origin"],
   [["edge", "origin_prefill", "edge"], "origin_prefill"],
-  [["edge", "origin"], "origin_then_edge"],
-  [["origin_prefill", "origin_then_edge"], "origin_then_edge"],
+  [["origin", "edge", "edge"], "origin_then_edge"],
+  [["origin", "origin_then_edge", "edge"], "origin_then_edge"],
+  [["origin", "origin_prefill"], "origin_then_edge"],
+  [["edge", "origin"], "both"],
+  [["origin", "edge", "origin"], "both"],
+  [["origin_prefill", "origin_then_edge"], "both"],
+  [["both", "edge"], "both"],
 ])("work that ran at %j ran at %s", (parts, expected) => {
   expect(together(parts)).toBe(expected);
 });

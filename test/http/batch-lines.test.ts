@@ -19,7 +19,9 @@ const run = (answer: () => Response) => {
 };
 
 it.each<[ErrorCode, { isPassing: boolean; retryAfterMs: number | null }]>([
-  ["origin_failed", { isPassing: true, retryAfterMs: 5_000 }],
+  ["origin_away", { isPassing: true, retryAfterMs: 5_000 }],
+  // Counted: four times, and the line has failed.
+  ["origin_failed", { isPassing: true, retryAfterMs: null }],
   ["overloaded", { isPassing: true, retryAfterMs: null }],
   ["invalid_argument", { isPassing: false, retryAfterMs: null }],
 ])("a line that is answered with %s", async (code, expected) => {

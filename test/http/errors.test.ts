@@ -21,8 +21,11 @@ describe("an error on the wire", () => {
   });
 
   it("of an origin that is away says when to come again", () => {
-    const { status, headers } = errorResponse(new GriffinError("origin_failed", "It is away."));
+    const { status, headers } = errorResponse(new GriffinError("origin_away", "It is away."));
     expect([status, headers.get("retry-after"), headers.get("x-should-retry")]).toEqual([503, "5", null]);
+    // Of one that fails nobody knows when that ends.
+    const failed = errorResponse(new GriffinError("origin_failed", "It refuses us."));
+    expect([failed.status, failed.headers.get("retry-after")]).toEqual([503, null]);
   });
 
   it("is known by its code when it comes over RPC without its class", () => {
@@ -55,6 +58,7 @@ describe("an error on the wire", () => {
       "internal",
       "io_failed",
       "moderation_failed",
+      "origin_away",
       "origin_failed",
       "overloaded",
       "rate_limited",

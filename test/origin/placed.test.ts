@@ -187,9 +187,9 @@ describe.skipIf(!hasOrigin).each<Format>(["f32", "int8"])(`pocket in %s at both$
     way.break();
     const turn = { tokens: promptOf(1, null), maxTokens: 150, sampling: { seed: 9n, topK: 1 }, stopTokens: [] };
     only.checkThere();
-    expect((await faultOf(() => reply(only, turn))).code).toBe("origin_failed");
+    expect((await faultOf(() => reply(only, turn))).code).toBe("origin_away");
     const fault = await faultOf(() => only.checkThere());
-    expect(fault).toMatchObject({ code: "origin_failed", message: expect.stringMatching(/is away; .* in 1 s/) });
+    expect(fault).toMatchObject({ code: "origin_away", message: expect.stringMatching(/is away; .* in 1 s/) });
 
     way.mend();
     await new Promise((resolve) => void setTimeout(resolve, 300));
@@ -266,10 +266,14 @@ describe.skipIf(!hasOrigin).each<Format>(["f32", "int8"])(`pocket in %s at both$
 
   it("a model that does not fit here, however little else is there, is only there", async () => {
     const options = { url: way.url, key, prefillTokens: 1, takesBatches: true };
-    const load = (memoryLimitBytes: number, wholeLimitBytes: number, isThere = true) =>
-      loadPlaced(kernelModule, opener(folder), { origin: isThere ? options : null, memoryLimitBytes, wholeLimitBytes });
+    const load = (limitBytes: number, wholeLimitBytes: number, isThere = true) =>
+      loadPlaced(kernelModule, opener(folder), {
+        origin: isThere ? options : null,
+        wholeLimitBytes,
+        inMemory: (use) => use(limitBytes),
+      });
     const [little, much] = [2 ** 20, 2 ** 26];
-    expect((await load(little, little)).edge).toBeNull();
+    expect(await load(little, little)).toMatchObject({ edge: null, memoryBytes: 0 });
     expect((await load(much, much)).edge).not.toBeNull();
     // It fits when others have gone: whoever loads it sees to that.
     expect((await faultOf(() => load(little, much))).code).toBe("model_too_large");
@@ -288,7 +292,7 @@ describe.skipIf(!hasOrigin).each<Format>(["f32", "int8"])(`pocket in %s at both$
     for (let i = 0; i < 3; i++) {
       expect((await reply(engine, { tokens: [2, 5, 6], maxTokens: 3 })).result).toMatchObject({ placement: "edge" });
     }
-    expect(failures).toEqual(["hash_mismatch"]);
+    expect(failures).toEqual(["origin_failed"]);
   });
 
   it("a cancel in the middle keeps what was read and said, wherever that was", async () => {

@@ -83,7 +83,7 @@ describe("the engine of an isolate", () => {
       const { instance } = (await engineOf("pocket", env)).edge!;
       const { slots, totalBytes } = instance.layout;
       expect(slots.length).toBe(32);
-      expect(totalBytes).toBeLessThan(memoryLimitBytes);
+      expect(totalBytes).toBeLessThan(memoryLimitBytes(env));
       expect(instance.bytes(Math.min(...slots), totalBytes).every((byte) => byte === 0)).toBe(true);
     });
   });

@@ -7,6 +7,7 @@ export const settings = [
   "ACCESS",
   "ADMIN_KEY",
   "KEY_SECRET",
+  "MODEL_MEMORY_MB",
   "MODERATION",
   "MODERATION_KEY",
   "OPERATOR",

@@ -15,8 +15,8 @@ const defaultTimes: BreakerTimes = { firstWaitMs: 1_000, mostWaitMs: 60_000, pro
 /** Of one that may ask: to be told how it went. Asked in vain before the last failure, it has no say any more. */
 export interface Attempt {
   succeeded(): void;
-  /** `leastWaitMs`: the origin asked for so much time. */
-  failed(leastWaitMs?: number): void;
+  /** `leastWaitMs`: it need not be asked before. `isLasting`: nor is it likely to be well by then. */
+  failed(leastWaitMs?: number, isLasting?: boolean): void;
 }
 
 export class CircuitBreaker {
@@ -25,6 +25,7 @@ export class CircuitBreaker {
   /** Failures since the last success. */
   #failures = 0;
   #closedFromMs = 0;
+  #isLasting = false;
   /** Counts openings: whoever asked before the last one knows nothing new. */
   #era = 0;
 
@@ -38,6 +39,11 @@ export class CircuitBreaker {
     return Math.max(0, this.#closedFromMs - this.#now());
   }
 
+  /** Whether what failed last will hardly pass by itself. */
+  get isLasting(): boolean {
+    return this.#isLasting;
+  }
+
   /** Permission to ask, or null while it is open. */
   admit(): Attempt | null {
     if (this.waitMs > 0) return null;
@@ -48,18 +54,20 @@ export class CircuitBreaker {
     };
     return {
       succeeded: () => ifCurrent(() => this.#close()),
-      failed: (leastWaitMs = 0) => ifCurrent(() => this.#open(leastWaitMs)),
+      failed: (leastWaitMs = 0, isLasting = false) => ifCurrent(() => this.#open(leastWaitMs, isLasting)),
     };
   }
 
   #close(): void {
     this.#failures = 0;
     this.#closedFromMs = 0;
+    this.#isLasting = false;
   }
 
-  #open(leastWaitMs: number): void {
+  #open(leastWaitMs: number, isLasting: boolean): void {
     const { firstWaitMs, mostWaitMs } = this.#times;
     const waitMs = Math.max(leastWaitMs, Math.min(firstWaitMs * 2 ** this.#failures, mostWaitMs));
+    this.#isLasting = isLasting;
     this.#failures += 1;
     this.#closedFromMs = this.#now() + waitMs;
     this.#era += 1;

@@ -5,17 +5,22 @@ import { GriffinError } from "../../errors.ts";
 import { answerFault, readFault, type OriginFault } from "./faults.ts";
 import { readFrames, type Frame, type ReadChunk } from "./frames.ts";
 import type { Attempt, CircuitBreaker } from "./circuit-breaker.ts";
-import { errorLimitBytes, frameKinds, originFailed, protocolHeader } from "./protocol.ts";
+import { streamOf } from "./pieces.ts";
+import { errorLimitBytes, frameKinds, originAway, originFailed, protocolHeader } from "./protocol.ts";
 
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
 export interface OriginTimes {
-  /** For the answer to begin: an origin takes its time to be sent the body. */
+  /** For the answer to begin, which takes an origin as long as it is sent the body; and for all of an error. */
   answerMs: number;
   /** Without a byte of a stream: an origin that is well sends a frame every 10 s. */
   silenceMs: number;
-  /** For an origin to take notice of a cancel. */
+  /** Without a token or the result, whatever else comes: longer than a long prompt is read. */
+  progressMs: number;
+  /** For an origin to take notice of a cancel, */
   cancelMs: number;
+  /** and then for the turn to end: what it replied before may have to be read. */
+  endingMs: number;
 }
 
 export interface OriginAddress {
@@ -42,16 +47,14 @@ export class Connection {
   readonly #session: string;
   readonly #attempt: Attempt;
   readonly #end = new AbortController();
+  /** A cancel was in vain, and the connection was cut, so that the turn ends. */
   #isLost = false;
   #lossTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Throws `origin_failed` while the origin is left alone. `session`: of this turn alone unless told. */
+  /** Throws `origin_away` or `origin_failed` while the origin is left alone. `session`: of this turn alone unless told. */
   constructor(address: OriginAddress, session?: string) {
     const attempt = address.breaker.admit();
-    if (attempt === null) {
-      const seconds = Math.ceil(address.breaker.waitMs / 1000);
-      throw originFailed(`The origin failed a moment ago; it is asked again in ${seconds} s.`);
-    }
+    if (attempt === null) throw leftAlone(address.breaker);
     this.#address = address;
     this.#session = session ?? this.#id;
     this.#attempt = attempt;
@@ -62,25 +65,33 @@ export class Connection {
     return this.#id;
   }
 
-  /** True once a cancel was not heard: the connection was cut, so that the turn ends, and its result with it. */
-  get isLost(): boolean {
-    return this.#isLost;
-  }
-
-  /** Sends the body; yields the answer's frames but `waiting`, the result last. Throws what an origin says, or that it broke. */
+  /**
+   * Sends the pieces of a body; yields the answer's frames but `waiting`, the result last. Throws what an origin says, or
+   * that it broke.
+   */
   async *frames(
     path: string,
-    body: Uint8Array<ArrayBuffer>,
+    body: readonly Uint8Array[],
     resultLimitBytes: number,
   ): AsyncGenerator<Frame, void, undefined> {
-    const { answerMs, silenceMs } = this.#address.times;
-    const response = await this.#sound(this.#within(answerMs, this.#fetch("POST", path, body)));
+    const { answerMs, silenceMs, progressMs } = this.#address.times;
+    const noAnswer = () => originAway(`The origin did not answer for ${answerMs / 1000} s.`);
+    const answer = this.#within(answerMs, this.#fetch("POST", path, body), noAnswer);
+    const response = await this.#sound(answer, (cause) => originAway("The origin cannot be reached.", cause));
     const reader = response.body?.getReader();
-    const read: ReadChunk = async () => reader && (await this.#within(silenceMs, reader.read())).value;
+    let untilMs = Date.now() + answerMs;
+    const read: ReadChunk = async () => {
+      const leftMs = untilMs - Date.now();
+      const isSlow = leftMs < silenceMs;
+      const reason = isSlow ? "takes too long: nothing but signs of life came" : `was silent for ${silenceMs / 1000} s`;
+      const late = () => originFailed(`The origin ${reason}.`);
+      return reader && (await this.#within(isSlow ? leftMs : silenceMs, reader.read(), late)).value;
+    };
     if (response.status !== 200 || !response.headers.has(protocolHeader)) {
       throw this.#fault(answerFault(response, await this.#sound(readUpTo(errorLimitBytes, read))));
     }
     const frames = readFrames(read, resultLimitBytes);
+    untilMs = Date.now() + progressMs;
     for (;;) {
       const { value: frame } = await this.#sound(frames.next());
       if (frame === undefined) return await this.#sound(Promise.reject(originFailed("The origin's answer broke off.")));
@@ -91,29 +102,36 @@ export class Connection {
       }
       if (frame.kind === frameKinds.error) throw this.#fault(readFault(frame.payload));
       this.#attempt.succeeded();
-      if (frame.kind === frameKinds.result) await this.#within(endMs, read()).catch(() => undefined);
+      if (frame.kind === frameKinds.result) await this.#within(endMs, read(), noAnswer).catch(() => undefined);
       yield frame;
       if (frame.kind === frameKinds.result) return;
+      untilMs = Date.now() + progressMs;
     }
   }
 
-  /** Has the origin end the turn; its frames go on to the result. An origin that takes no notice loses the connection. */
+  /** Has the origin end the turn; its frames go on to the result. An origin that does not end it loses the connection. */
   async cancel(): Promise<void> {
-    this.#lossTimer = setTimeout(() => {
-      this.#isLost = true;
-      this.#cut(originFailed("The origin did not end the turn."));
-    }, this.#address.times.cancelMs);
+    const { cancelMs, endingMs } = this.#address.times;
+    this.#loseAfter(cancelMs);
     for (let pauseMs = firstCancelPauseMs; !this.#end.signal.aborted; pauseMs *= 2) {
-      if (await this.#isCancelHeard()) break;
+      if (await this.#isCancelHeard()) return this.#loseAfter(endingMs);
       await new Promise((resolve) => void setTimeout(resolve, Math.min(pauseMs, mostCancelPauseMs)));
     }
-    clearTimeout(this.#lossTimer);
   }
 
   /** Lets go of it. A turn that has not ended is over for the origin too, and its state is gone. */
   close(): void {
     clearTimeout(this.#lossTimer);
     this.#cut(new GriffinError("cancelled", "The turn was given up."));
+  }
+
+  #loseAfter(ms: number): void {
+    clearTimeout(this.#lossTimer);
+    if (this.#end.signal.aborted) return;
+    this.#lossTimer = setTimeout(() => {
+      this.#isLost = true;
+      this.#cut(originFailed("The origin did not end the turn."));
+    }, ms);
   }
 
   async #isCancelHeard(): Promise<boolean> {
@@ -126,7 +144,7 @@ export class Connection {
     }
   }
 
-  #fetch(method: string, path: string, body?: Uint8Array<ArrayBuffer>): Promise<Response> {
+  #fetch(method: string, path: string, body?: readonly Uint8Array[]): Promise<Response> {
     const { url, key, fetch } = this.#address;
     const headers = {
       "x-session-id": this.#session,
@@ -137,20 +155,20 @@ export class Connection {
     return fetch(url.replace(/\/+$/, "") + path, {
       method,
       headers,
-      body: body ?? null,
+      ...(body && { body: streamOf(body), duplex: "half" }),
       redirect: "manual",
       signal: this.#end.signal,
     });
   }
 
-  /** What is waited for, unless the connection is cut; when the time is over, it is. */
-  async #within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  /** What is waited for, unless the connection is cut; when the time is over, it is, for being `late`. */
+  async #within<T>(ms: number, promise: Promise<T>, late: () => GriffinError): Promise<T> {
     const { signal } = this.#end;
     const { promise: end, reject } = Promise.withResolvers<never>();
     const stop = () => reject(signal.reason);
     if (signal.aborted) stop();
     signal.addEventListener("abort", stop);
-    const timer = setTimeout(() => this.#cut(originFailed(`The origin was silent for ${ms / 1000} s.`)), ms);
+    const timer = setTimeout(() => this.#cut(late()), ms);
     try {
       return await Promise.race([promise, end]);
     } finally {
@@ -164,22 +182,29 @@ export class Connection {
   }
 
   /** What an origin that is well gives; anything else is told to the breaker, unless we cut the connection ourselves. */
-  async #sound<T>(given: Promise<T>): Promise<T> {
+  async #sound<T>(given: Promise<T>, failure = brokeOff): Promise<T> {
     try {
       return await given;
     } catch (cause) {
       if (!this.#isLost) this.#attempt.failed();
-      if (cause instanceof GriffinError) throw cause;
-      throw originFailed("The origin cannot be reached, or its answer broke off.", cause);
+      throw cause instanceof GriffinError ? cause : failure(cause);
     }
   }
 
-  /** An origin that can say what is wrong is there; one that has no room asks to be left alone. */
-  #fault({ error, isBusy, retryAfterMs }: OriginFault): GriffinError {
-    if (isBusy) this.#attempt.failed(retryAfterMs);
-    else this.#attempt.succeeded();
+  /** An origin that can say what is wrong is there; it may still ask to be left alone. */
+  #fault({ error, restMs }: OriginFault): GriffinError {
+    if (restMs === null) this.#attempt.succeeded();
+    else this.#attempt.failed(restMs, error.code !== "origin_away");
     return error;
   }
+}
+
+const brokeOff = (cause: unknown) => originFailed("The origin's answer broke off.", cause);
+
+/** Why nobody may ask at the moment. */
+export function leftAlone({ waitMs, isLasting }: CircuitBreaker): GriffinError {
+  const [fault, what] = isLasting ? [originFailed, "fails, and not in passing"] : [originAway, "is away"];
+  return fault(`The origin of this model ${what}; it is asked again in ${Math.ceil(waitMs / 1000)} s.`);
 }
 
 /** At most so many bytes of a body; what follows is left. */

@@ -2,28 +2,34 @@
 // limits; those of a fault of its own say nothing, so all of them may be passed on.
 import { GriffinError, type ErrorCode } from "../../errors.ts";
 import { checkShape, parseJson } from "../../model/parse-json.ts";
-import { errorPayload, originFailed, protocolHeader } from "./protocol.ts";
+import { errorPayload, originAway, originFailed, protocolHeader } from "./protocol.ts";
 
 /** The origin has not got the warm state that it was asked to begin with. */
 export class StateNeeded extends GriffinError {}
 
-/** Codes of PROTOCOL.md that are about the request; all others are the origin's own. */
+/** Codes of PROTOCOL.md that are not the origin's own failure. */
 const codes: ReadonlyMap<string, ErrorCode> = new Map([
+  ["busy", "origin_away"],
   ["invalid_argument", "invalid_argument"],
   ["invalid_state", "invalid_state"],
-  ["checkpoint_mismatch", "hash_mismatch"],
   ["too_large", "body_too_large"],
 ]);
 
-/** What lasts, and costs everybody who asks. */
-const leftAlone: ReadonlySet<string> = new Set(["busy", "unauthorized"]);
+/** What holds for every turn, and for how long at least nobody need ask again. */
+const restsMs: ReadonlyMap<string, number> = new Map([
+  ["busy", 0],
+  ["unauthorized", 0],
+  ["checkpoint_mismatch", 60_000],
+]);
+
+const meanings: ReadonlyMap<string, string> = new Map([
+  ["checkpoint_mismatch", "The origin has another checkpoint or graph than this server has of the model. "],
+]);
 
 export interface OriginFault {
   error: GriffinError;
-  /** It has no room, is none, or does not let us in: nobody need ask for now. */
-  isBusy: boolean;
-  /** So long it asks to be left alone. */
-  retryAfterMs: number;
+  /** So long at least nobody need ask; null where another turn may go well. */
+  restMs: number | null;
 }
 
 /** The fault in the payload of an `error` frame, or in the body of an error of HTTP. */
@@ -31,18 +37,21 @@ export function readFault(payload: Uint8Array, retryAfterMs = 0): OriginFault {
   const name = "the origin's error";
   const json = parseJson(new TextDecoder().decode(payload), name, "origin_failed");
   const { code, message } = checkShape(errorPayload, json, name, "origin_failed").error;
-  const said = `The origin says ${code}: ${message}`;
+  const said = `${meanings.get(code) ?? ""}The origin says ${code}: ${message}`;
   const Fault = code === "state_needed" ? StateNeeded : GriffinError;
-  return { error: new Fault(codes.get(code) ?? "origin_failed", said), isBusy: leftAlone.has(code), retryAfterMs };
+  const restMs = restsMs.get(code);
+  return {
+    error: new Fault(codes.get(code) ?? "origin_failed", said),
+    restMs: restMs === undefined ? null : Math.max(restMs, retryAfterMs),
+  };
 }
 
 /** The fault in an answer that is no stream of frames; `body` is what could be read of it. */
 export function answerFault({ status, headers }: Response, body: Uint8Array): OriginFault {
-  if (!headers.has(protocolHeader)) {
-    const error = originFailed(`What answered for the origin, with status ${status}, is no origin.`);
-    return { error, isBusy: true, retryAfterMs: 0 };
-  }
-  return readFault(body, retryAfterMs(headers.get("retry-after")));
+  if (headers.has(protocolHeader)) return readFault(body, retryAfterMs(headers.get("retry-after")));
+  // A proxy whose origin is not there says so in its own words.
+  const fault = status >= 500 ? originAway : originFailed;
+  return { error: fault(`What answered for the origin, with status ${status}, is no origin.`), restMs: 0 };
 }
 
 /** Of seconds; a date is not what an origin says. */

@@ -10,13 +10,12 @@ import type { Config } from "../../model/config.ts";
 import { weightsFile } from "../../model/graph.ts";
 import { emptyState, stateLayout, type State } from "../../model/state.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
-import { checkReading, checkReply, checkTurn, defaultMaxTokens } from "../check-turn.ts";
+import { checkReading, checkWhole, defaultMaxTokens } from "../check-turn.ts";
 import type { Engine, GeneratedToken, Turn, TurnResult } from "../engine.ts";
 import { openModel, type OpenedModel } from "../opened-model.ts";
-import { parseSampling } from "../sampling.ts";
 import { createSpelling } from "../spelling.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
-import { Connection, type Fetch, type OriginAddress, type OriginTimes } from "./connection.ts";
+import { Connection, leftAlone, type Fetch, type OriginAddress, type OriginTimes } from "./connection.ts";
 import { frameKinds, originFailed, type OriginModel } from "./protocol.ts";
 import { decodeResult, resultLimitBytes, type OriginResult } from "./result-body.ts";
 import { decodeTokens, type TokenNews } from "./tokens-frame.ts";
@@ -24,7 +23,13 @@ import { StateNeeded } from "./faults.ts";
 import { stateName, WarmStates, type WarmState } from "./warm-states.ts";
 import { encodeTurn, generateOptions, type GenerateOptions, type TurnInput } from "./turn-body.ts";
 
-const defaultTimes: OriginTimes = { answerMs: 30_000, silenceMs: 30_000, cancelMs: 10_000 };
+const defaultTimes: OriginTimes = {
+  answerMs: 30_000,
+  silenceMs: 30_000,
+  progressMs: 600_000,
+  cancelMs: 10_000,
+  endingMs: 60_000,
+};
 
 export interface OriginOptions {
   /** Where the origin is; may have a path of its own. */
@@ -87,19 +92,24 @@ export class OriginEngine implements Engine, OpenedModel {
     return this.#address.breaker.waitMs;
   }
 
+  /** Throws `origin_away` or `origin_failed`, as a turn would, while the origin is left alone. */
+  checkThere(): void {
+    if (this.awayMs > 0) throw leftAlone(this.#address.breaker);
+  }
+
   /**
    * As `Engine` says. After an abort, tokens may still come: they are in the state.
-   * @throws GriffinError also `unsupported` for a turn with a format; `origin_failed` when the origin is away, full or
-   *   lost in mid-turn; `hash_mismatch` when it has another model; `body_too_large` above its limits
+   * @throws GriffinError also `unsupported` for a turn with a format; `origin_away` when the origin is not there or full;
+   *   `origin_failed` when it is lost in mid-turn, does not end a turn that was cancelled, or has another model;
+   *   `body_too_large` above its limits
    */
   async *generate(turn: Turn, signal?: AbortSignal): AsyncGenerator<GeneratedToken, TurnResult, undefined> {
     const { maxTokens = defaultMaxTokens, state = this.#empty(), stopTokens = this.manifest.stop_token_ids } = turn;
     if (turn.format !== undefined) {
       throw new GriffinError("unsupported", "An origin holds no reply to a format: such a turn runs at the edge.");
     }
-    checkTurn({ ...turn, maxTokens, state }, { config: this.config, stateLayout: this.#model.layout });
-    checkReply(turn, this.tokenizer);
-    const sampling = parseSampling(turn.sampling ?? {}, this.config.vocabSize);
+    const { config, tokenizer } = this;
+    const sampling = checkWhole({ ...turn, maxTokens, state }, { config, tokenizer, stateLayout: this.#model.layout });
     const options = { ...turn, maxTokens, sampling };
     const input = { ...turn, tokens: [...turn.tokens], state };
 
@@ -114,16 +124,13 @@ export class OriginEngine implements Engine, OpenedModel {
     };
     for (const token of turn.replied ?? []) yield accept({ token });
 
-    let result = yield* this.#generated(input, options, accept, signal);
-    if (result === null) {
-      // The origin went on past its cancel, and was left: what the caller was given is read again, and no more.
-      if (replied.length === 0) throw cancelled();
-      const given = { ...input, replied };
-      result = yield* this.#generated(given, { ...options, maxTokens: replied.length }, accept);
-      if (result?.finishReason === "length") result = { ...result, finishReason: "cancelled" };
-    }
-    if (result?.completionTokens !== replied.length || result.stoppedBy !== stoppedBy) {
-      const said = `${result?.completionTokens} tokens, stopped by ${result?.stoppedBy}`;
+    const next = (news: TokenNews) => {
+      if (replied.length >= maxTokens) throw originFailed(`The origin replied more than ${maxTokens} tokens.`);
+      return accept(news);
+    };
+    const result = yield* this.#generated(input, options, next, signal);
+    if (result.completionTokens !== replied.length || result.stoppedBy !== stoppedBy) {
+      const said = `${result.completionTokens} tokens, stopped by ${result.stoppedBy}`;
       throw originFailed(`The origin says of its reply: ${said}; it has ${replied.length}, stopped by ${stoppedBy}.`);
     }
     const { logits: _, fingerprint: __, ...rest } = result;
@@ -144,7 +151,6 @@ export class OriginEngine implements Engine, OpenedModel {
     checkReading(tokens, 0, state, { config: this.config, stateLayout: this.#model.layout });
     const turn = this.#turn("/v1/prefill", { tokens, state }, (id) => ({ id, logits: wantsLogits }), signal);
     const { value: result } = await turn.next();
-    if (result === null) throw cancelled();
     if (!("state" in result)) throw originFailed("The origin sent tokens where none were asked for.");
     const { logits = null, promptTokens, computedTokens } = result;
     if (wantsLogits && logits === null && promptTokens === tokens.length)
@@ -157,13 +163,15 @@ export class OriginEngine implements Engine, OpenedModel {
     options: GenerateOptions,
     accept: (news: TokenNews) => GeneratedToken,
     signal?: AbortSignal,
-  ): AsyncGenerator<GeneratedToken, OriginResult | null, undefined> {
+  ): AsyncGenerator<GeneratedToken, OriginResult, undefined> {
     const name = input.state.position > 0 ? await stateName(input.state) : null;
     let warm = name === null ? undefined : this.#warm.take(name);
     for (;;) {
       const key = warm?.key ?? crypto.randomUUID();
-      const optionsOf = (id: string) => ({ ...generateOptions(id, options), keep: key, ...(warm && { warm }) });
-      const turn = this.#turn("/v1/generate", { ...input, isWarm: warm !== undefined }, optionsOf, signal, key);
+      const wire = { ...(!options.isLast && { keep: key }), ...(warm && { warm }) };
+      const optionsOf = (id: string) => ({ ...generateOptions(id, options), ...wire });
+      const place = { ...input, isWarm: warm !== undefined };
+      const turn = this.#turn("/v1/generate", place, optionsOf, signal, key, !options.isLast);
       try {
         for (;;) {
           const { done, value } = await turn.next();
@@ -171,14 +179,14 @@ export class OriginEngine implements Engine, OpenedModel {
             yield accept(value);
             continue;
           }
-          if (value?.fingerprint !== undefined) await this.#remember(value.state, key, value.fingerprint);
+          if (value.fingerprint !== undefined) await this.#remember(value.state, key, value.fingerprint);
           return value;
         }
       } catch (error) {
         if (warm === undefined || !(error instanceof StateNeeded)) throw error;
         warm = undefined;
       } finally {
-        await turn.return(null); // where the caller went away
+        await turn.return(undefined as never); // where the caller went away
       }
     }
   }
@@ -188,14 +196,15 @@ export class OriginEngine implements Engine, OpenedModel {
     this.#warm.add(await stateName(state), warm);
   }
 
-  /** The tokens of a turn, and its result; null where it was lost because the origin did not hear of its cancel. */
+  /** The tokens of a turn, and its result. */
   async *#turn(
     path: string,
     input: TurnInput,
     optionsOf: (id: string) => object,
     signal?: AbortSignal,
     session?: string,
-  ): AsyncGenerator<TokenNews, OriginResult | null, undefined> {
+    hasState = true,
+  ): AsyncGenerator<TokenNews, OriginResult, undefined> {
     if (signal?.aborted) throw cancelled();
     const connection = new Connection(this.#address, session);
     const cancel = () => void connection.cancel();
@@ -204,12 +213,9 @@ export class OriginEngine implements Engine, OpenedModel {
       const body = encodeTurn(input, optionsOf(connection.id), this.#model);
       for await (const { kind, payload } of connection.frames(path, body, resultLimitBytes(this.#model))) {
         if (kind === frameKinds.tokens) yield* decodeTokens(payload, this.#model.vocabSize);
-        else return checkedResult(decodeResult(payload, this.#model), input);
+        else return checkedResult(decodeResult(payload, this.#model, hasState), input);
       }
       throw new GriffinError("internal", "A connection to the origin ended without a result.");
-    } catch (error) {
-      if (connection.isLost) return null;
-      throw error;
     } finally {
       signal?.removeEventListener("abort", cancel);
       connection.close();

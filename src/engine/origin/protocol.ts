@@ -39,6 +39,10 @@ export const tokensPayload = z.object({
 /** Payload of an `error` frame, and the body of an error of HTTP. */
 export const errorPayload = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 
+/** The origin is not there for anybody, for now. */
+export const originAway = (message: string, cause?: unknown): GriffinError =>
+  new GriffinError("origin_away", message, { cause });
+
 /** A failure of the origin itself, or of the way to it. */
 export const originFailed = (message: string, cause?: unknown): GriffinError =>
   new GriffinError("origin_failed", message, { cause });

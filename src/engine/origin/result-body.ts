@@ -2,7 +2,6 @@
 // model that was asked for, and say what fits the turn: an origin that says anything else has failed.
 import { z } from "zod";
 import { headerLengthBytes, type SafetensorsHeader } from "../../checkpoint/safetensors.ts";
-import { GriffinError } from "../../errors.ts";
 import { checkShape, parseJson } from "../../model/parse-json.ts";
 import { maxPosition, type State } from "../../model/state.ts";
 import type { FinishReason } from "../engine.ts";
@@ -10,6 +9,7 @@ import { readSmallHeader, stateTensors, tensorsFault, type TensorSpec } from "..
 import { formatVersion, headerLimitBytes, originFailed, resultFormat, type OriginModel } from "./protocol.ts";
 
 export interface OriginResult {
+  /** Without data where it was not to come back. */
   state: State;
   /** [V], of the last token that was read. */
   logits?: Float32Array<ArrayBuffer>;
@@ -45,28 +45,28 @@ const name = "the origin's result";
 export const resultLimitBytes = ({ layout, vocabSize }: OriginModel): number =>
   headerLengthBytes + headerLimitBytes + layout.totalBytes + 4 * vocabSize;
 
-/** The result in a frame's payload; its state is a view of it. Throws `origin_failed`, `hash_mismatch` for another model's. */
-export function decodeResult(payload: Uint8Array<ArrayBuffer>, model: OriginModel): OriginResult {
+/** The result in a frame's payload; its state is a view of it. Throws `origin_failed`. */
+export function decodeResult(payload: Uint8Array<ArrayBuffer>, model: OriginModel, hasState = true): OriginResult {
   const header = readHeader(payload);
   const { metadata } = header;
   if (metadata["format"] !== resultFormat || metadata["format_version"] !== formatVersion) {
     throw originFailed(`The origin's result is not ${resultFormat} of version ${formatVersion}.`);
   }
   if (metadata["checkpoint"] !== model.checkpoint || metadata["graph"] !== model.graph) {
-    throw new GriffinError("hash_mismatch", "The origin ran another checkpoint or graph than it was asked to.");
+    throw originFailed("The origin ran another checkpoint or graph than it was asked to.");
   }
   const data = payload.subarray(header.dataStartBytes);
   const hasLogits = header.tensors.has(logitsName);
   const logitsSpec: TensorSpec = { name: logitsName, dtype: "F32", shape: [model.vocabSize] };
-  const expected = [...stateTensors(model.layout), ...(hasLogits ? [logitsSpec] : [])];
+  const expected = [...(hasState ? stateTensors(model.layout) : []), ...(hasLogits ? [logitsSpec] : [])];
   const fault = tensorsFault(header, expected, data.byteLength);
   if (fault !== undefined) throw originFailed(`The origin's result cannot be used. ${fault}`);
 
   const said = checkShape(facts, metadata, name, "origin_failed");
-  const { layout } = model;
+  const stateBytes = hasState ? model.layout.totalBytes : 0;
   return {
-    state: { position: said.position, data: data.subarray(0, layout.totalBytes) },
-    ...(hasLogits && { logits: new Float32Array(data.slice(layout.totalBytes).buffer) }),
+    state: { position: said.position, data: data.subarray(0, stateBytes) },
+    ...(hasLogits && { logits: new Float32Array(data.slice(stateBytes).buffer) }),
     finishReason: said.finish_reason,
     ...(said.finish_reason === "stop" && { stoppedBy: stoppedBy(said.stopped_by) }),
     promptTokens: said.prompt_tokens,

@@ -16,17 +16,19 @@ export interface TurnInput {
   isWarm?: boolean;
 }
 
-/** `options` of a reply, as the wire has them. */
+/** What is asked of a reply, `options` on the wire. */
 export interface GenerateOptions {
   maxTokens: number;
   stop?: readonly string[];
   stopTokens?: readonly number[];
   sampling: SamplingOptions;
   topLogProbabilities?: number;
+  /** true: the new state is not to come back. */
+  isLast?: boolean;
 }
 
-/** The body that asks for a turn; `options` are a JSON object of PROTOCOL.md. */
-export function encodeTurn(input: TurnInput, options: object, model: OriginModel): Uint8Array<ArrayBuffer> {
+/** The body that asks for a turn, in pieces; `options` are a JSON object of PROTOCOL.md. */
+export function encodeTurn(input: TurnInput, options: object, model: OriginModel): Uint8Array[] {
   const { tokens, history = [], replied = [], state, isWarm = false } = input;
   const hasState = state.position > 0 && !isWarm;
   const arrays = Object.entries({ tokens, history, replied }).filter(([, ids]) => ids.length > 0);
@@ -34,7 +36,7 @@ export function encodeTurn(input: TurnInput, options: object, model: OriginModel
     ...(hasState ? stateTensors(model.layout) : []),
     ...arrays.map(([name, ids]): TensorSpec => ({ name, dtype: "I32", shape: [ids.length] })),
   ];
-  const { bytes: header, fileBytes } = encodeHeader(tensors, {
+  const { bytes: header } = encodeHeader(tensors, {
     format: turnFormat,
     format_version: formatVersion,
     checkpoint: model.checkpoint,
@@ -42,16 +44,8 @@ export function encodeTurn(input: TurnInput, options: object, model: OriginModel
     options: JSON.stringify(options),
     ...(hasState && { position: String(state.position) }),
   });
-  const body = new Uint8Array(fileBytes);
-  let atBytes = 0;
-  const put = (part: Uint8Array) => {
-    body.set(part, atBytes);
-    atBytes += part.byteLength;
-  };
-  put(header);
-  if (hasState) put(state.data);
-  for (const [, ids] of arrays) put(new Uint8Array(Int32Array.from(ids).buffer));
-  return body;
+  const ids = arrays.map(([, each]) => new Uint8Array(Int32Array.from(each).buffer));
+  return [header, ...(hasState ? [state.data] : []), ...ids];
 }
 
 /** The options of `generate`. Everything that has a default is sent all the same: both sides then mean the same. */
@@ -62,6 +56,7 @@ export function generateOptions(id: string, options: GenerateOptions): object {
     max_tokens: options.maxTokens,
     stop: options.stop ?? [],
     ...(options.stopTokens && { stop_tokens: options.stopTokens }),
+    ...(options.isLast && { return_state: false }),
     ...(options.topLogProbabilities !== undefined && { top_log_probabilities: options.topLogProbabilities }),
     sampling: {
       seed: String(sampling.seed),

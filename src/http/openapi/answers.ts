@@ -43,10 +43,10 @@ const report = {
       rows_written: count,
       bytes_written: count,
       placement: z
-        .enum(["edge", "origin", "origin_prefill", "origin_then_edge"])
+        .enum(["edge", "origin", "origin_prefill", "origin_then_edge", "both"])
         .nullable()
         .describe(
-          "Where it ran: at the edge; at the origin; read at the origin and replied to at the edge; or begun at the origin, which was lost, and ended at the edge. null where there was no reply",
+          "Where it ran: at the edge; at the origin; read at the origin and replied to at the edge; begun at the origin, which was lost, and ended at the edge; or, of several replies, to and fro. null where there was no reply",
         ),
     })
     .nullable()

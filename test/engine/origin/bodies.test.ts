@@ -21,7 +21,10 @@ describe("the body of a turn", () => {
         const model = modelOf(kv);
         const tokens = [7, ...some];
         const state = stateOf(model, position);
-        const body = encodeTurn({ tokens, history, replied, state }, { id: "a" }, model);
+        const pieces = encodeTurn({ tokens, history, replied, state }, { id: "a" }, model);
+        // A state has many MB: it is sent from where it lies.
+        expect(pieces.includes(state.data)).toBe(position > 0);
+        const body = Uint8Array.from(Buffer.concat(pieces));
         const length = headerLength(body, body.byteLength, "body");
         const json = body.subarray(headerLengthBytes, headerLengthBytes + length);
         const header = parseHeader(json, body.byteLength, "body");
@@ -75,6 +78,7 @@ describe("the body of a turn", () => {
       },
     });
     expect(generateOptions("turn", { maxTokens: 9, sampling })).not.toHaveProperty("stop_tokens");
+    expect(generateOptions("turn", { ...options, isLast: true })).toMatchObject({ return_state: false });
   });
 });
 
@@ -121,7 +125,10 @@ describe("a result", () => {
   it.each(["checkpoint", "graph"])("is refused when its %s is another one", async (name) => {
     for (const hash of ["0".repeat(64), undefined]) {
       const payload = resultOf(small, { state: stateOf(small, 4), facts: { [name]: hash } });
-      expect((await faultOf(() => decodeResult(payload, small))).code).toBe("hash_mismatch");
+      expect(await faultOf(() => decodeResult(payload, small))).toMatchObject({
+        code: "origin_failed",
+        message: expect.stringMatching(/another checkpoint or graph/),
+      });
     }
   });
 

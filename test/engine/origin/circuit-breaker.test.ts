@@ -17,6 +17,18 @@ const fail = (leastWaitMs?: number) => {
 };
 
 describe("a circuit breaker", () => {
+  it("knows whether the last failure will hardly pass, until something succeeds", () => {
+    fail();
+    expect(breaker.isLasting).toBe(false);
+    nowMs += breaker.waitMs;
+    breaker.admit()!.failed(0, true);
+    nowMs += breaker.waitMs;
+    const probe = breaker.admit()!;
+    expect(breaker.isLasting).toBe(true);
+    probe.succeeded();
+    expect(breaker.isLasting).toBe(false);
+  });
+
   it("lets everybody ask while nothing fails", () => {
     const attempts = [breaker.admit(), breaker.admit(), breaker.admit()];
     expect(attempts).not.toContain(null);

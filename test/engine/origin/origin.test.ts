@@ -1,5 +1,6 @@
 // The origin engine against an origin that fails in all the ways that a real one cannot be made to, and says what a turn
 // needs by its protocol.
+import type { ServerResponse } from "node:http";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { CircuitBreaker } from "../../../src/engine/origin/circuit-breaker.ts";
 import { OriginEngine, type OriginOptions } from "../../../src/engine/origin/origin.ts";
@@ -17,7 +18,7 @@ let engine: OriginEngine;
 let model: OriginModel;
 let nowMs: number;
 
-const times = { answerMs: 1_200, silenceMs: 900, cancelMs: 600 };
+const times = { answerMs: 1_200, silenceMs: 900, progressMs: 1_500, cancelMs: 600, endingMs: 700 };
 const open = (options: Partial<OriginOptions> = {}) => {
   const breaker = new CircuitBreaker(() => nowMs, { firstWaitMs: 1_000, mostWaitMs: 8_000, probeMs: 5_000 });
   return OriginEngine.open(opener(folder), { url: origin.url, times, breaker, ...options });
@@ -62,6 +63,12 @@ const says =
     for (const piece of pieces) response.write(piece);
     response.end();
   };
+
+/** Goes on with the same until nobody listens. */
+const drip = (response: ServerResponse, piece: Uint8Array) => {
+  const timer = setInterval(() => response.write(piece), 50);
+  response.on("close", () => clearInterval(timer));
+};
 
 describe("a turn at an origin", () => {
   it("is asked for as it is, and its tokens are spelt as the edge spells them", async () => {
@@ -153,6 +160,24 @@ describe("a turn at an origin", () => {
     expect(origin.asked[0]!.tensors).toEqual({ tokens: 3, replied: 2 });
   });
 
+  it("that nothing goes on from is asked for without its state, and nothing is kept of it", async () => {
+    const facts = { prompt_tokens: "3", completion_tokens: "0", computed_tokens: "3" };
+    const bare = resultOf(
+      { ...model, layout: { ...model.layout, entries: [], totalBytes: 0 } },
+      {
+        state: { position: 3, data: new Uint8Array() },
+        facts,
+      },
+    );
+    origin.answer = says(frameOf("result", bare));
+    const { result } = await run({ maxTokens: 0, isLast: true });
+    expect(result.state).toEqual({ position: 3, data: new Uint8Array() });
+    expect(origin.asked[0]!.options).toMatchObject({ return_state: false });
+    expect(origin.asked[0]!.options).not.toHaveProperty("keep");
+    expect((await faultOf(() => run({ maxTokens: 0, state: result.state }))).code).toBe("invalid_state");
+    expect((await faultOf(() => run({ maxTokens: 0 }))).code).toBe("origin_failed");
+  });
+
   it("passes reports on", async () => {
     const news = { tokens: [9], log_probabilities: [-0.5], top: [[[9, -0.5]]] };
     origin.answer = says(frameOf("tokens", news), resultFrame(3, 1));
@@ -240,24 +265,22 @@ describe("cancelling a turn at an origin", () => {
     expect(deletes).toBe(3);
   });
 
-  it("leaves an origin that takes no notice, and has it read what was given and no more", async () => {
+  it.each([404, 204])("leaves an origin that answers %i and goes on", async (status) => {
     const cancel = new AbortController();
-    origin.answer = ({ method, tensors }, response) => {
-      if (method !== "POST") return refuse(response, 404, "not_found");
-      begin(response);
-      if ("replied" in tensors) return void response.end(resultFrame(3, 2));
-      response.write(frameOf("tokens", { tokens: [8, 9] }));
+    origin.answer = ({ method }, response) => {
+      if (method !== "POST") return void response.writeHead(status, { "x-griffin-protocol": "1" }).end();
+      begin(response).write(frameOf("tokens", { tokens: [8] }));
       const beats = setInterval(() => response.write(frameOf("waiting")), 50);
       response.on("close", () => clearInterval(beats));
     };
-    const turn = engine.generate({ tokens: [5, 6, 7], sampling: { seed: 4n } }, cancel.signal);
-    await turn.next();
+    const turn = engine.generate({ tokens: [5, 6, 7] }, cancel.signal);
     await turn.next();
     cancel.abort();
-    expect((await turn.next()).value).toMatchObject({ finishReason: "cancelled", completionTokens: 2 });
-    const [first, again] = origin.asked.filter(({ method }) => method === "POST");
-    expect(again).toMatchObject({ options: { max_tokens: 2, sampling: { seed: "4" } }, tensors: { replied: 2 } });
-    expect(again!.options["id"]).not.toBe(first!.options["id"]);
+    expect(await faultOf(() => turn.next())).toMatchObject({
+      code: "origin_failed",
+      message: "The origin did not end the turn.",
+    });
+    // It is well: whoever runs the turn goes on with it.
     expect(engine.awayMs).toBe(0);
   });
 
@@ -283,7 +306,7 @@ describe("cancelling a turn at an origin", () => {
 describe("an origin that fails", () => {
   const tokens = frameOf("tokens", { tokens: [8] });
 
-  it.each<[string, () => Answer, RegExp]>([
+  it.each<[string, () => Answer, RegExp, string?]>([
     ["ends its stream without a result", () => says(tokens), /broke off/],
     ["ends it in a frame", () => says(tokens, resultFrame(3, 1).subarray(0, 90)), /broke off/],
     [
@@ -292,15 +315,38 @@ describe("an origin that fails", () => {
       /broke off/,
     ],
     ["falls silent", () => (_, response) => void begin(response).write(tokens), /silent for 0.9 s/],
-    ["does not answer", () => () => undefined, /silent for 1.2 s/],
-    ["is cut off before it answers", () => (_, response) => void response.destroy(), /cannot be reached/],
+    ["does not answer", () => () => undefined, /did not answer for 1.2 s/, "origin_away"],
+    [
+      "is cut off before it answers",
+      () => (_, response) => void response.destroy(),
+      /cannot be reached/,
+      "origin_away",
+    ],
+    [
+      "says for ever that the turn waits",
+      () => (_, response) => drip(begin(response), frameOf("waiting")),
+      /takes too long/,
+    ],
+    [
+      "says what nobody understands for ever",
+      () => (_, response) => drip(begin(response), frameOf(77, { new: "kind" })),
+      /takes too long/,
+    ],
+    [
+      "does not come to the end of its error",
+      () => (_, response) => drip(response.writeHead(500, { "x-griffin-protocol": "1" }), new Uint8Array([32])),
+      /takes too long/,
+    ],
     ["sends too long a frame", () => says(tokens, frameOf("error", new Uint8Array(70_000))), /70000 bytes/],
-  ])("because it %s is left alone for a while", async (_, answer, message) => {
+  ])("because it %s is left alone for a while", async (_, answer, message, code = "origin_failed") => {
     origin.answer = answer();
-    expect(await faultOf(run)).toMatchObject({ code: "origin_failed", message: expect.stringMatching(message) });
+    expect(await faultOf(run)).toMatchObject({ code, message: expect.stringMatching(message) });
     expect(engine.awayMs).toBe(1_000);
     const asked = origin.asked.length;
-    expect((await faultOf(run)).message).toMatch(/failed a moment ago; it is asked again in 1 s/);
+    expect(await faultOf(run)).toMatchObject({
+      code: "origin_away",
+      message: expect.stringMatching(/is away; it is asked again in 1 s/),
+    });
     expect(origin.asked).toHaveLength(asked);
     nowMs += 1_000;
     origin.answer = says(resultFrame(3, 0));
@@ -346,7 +392,12 @@ describe("an origin that fails", () => {
 
   it("because it ran another checkpoint is not believed", async () => {
     origin.answer = says(resultFrame(3, 0, { facts: { checkpoint: "0".repeat(64) } }));
-    expect((await faultOf(() => run({ maxTokens: 0 }))).code).toBe("hash_mismatch");
+    expect((await faultOf(() => run({ maxTokens: 0 }))).message).toMatch(/another checkpoint/);
+  });
+
+  it("because it goes on past the length of a reply is not believed", async () => {
+    origin.answer = says(frameOf("tokens", { tokens: [8, 9, 8] }), resultFrame(3, 3));
+    expect((await faultOf(() => run({ maxTokens: 2 }))).message).toMatch(/more than 2 tokens/);
   });
 });
 
@@ -356,7 +407,6 @@ describe("what an origin says", () => {
     [400, "invalid_state", "invalid_state"],
     [404, "not_found", "origin_failed"],
     [408, "timeout", "origin_failed"],
-    [409, "checkpoint_mismatch", "hash_mismatch"],
     [409, "state_needed", "origin_failed"],
     [413, "too_large", "body_too_large"],
     [500, "internal", "origin_failed"],
@@ -372,15 +422,24 @@ describe("what an origin says", () => {
     expect(engine.awayMs).toBe(0);
   });
 
-  it("that it does not know us leaves it alone: everybody would send it all there is in vain", async () => {
-    origin.answer = (_, response) => refuse(response, 401, "unauthorized");
-    expect((await faultOf(run)).message).toBe("The origin says unauthorized: because");
-    expect(engine.awayMs).toBe(1_000);
+  it.each([
+    [401, "unauthorized", /^The origin says unauthorized: because/, 1_000],
+    [409, "checkpoint_mismatch", /^The origin has another checkpoint .* says checkpoint_mismatch: because/, 60_000],
+  ])("with status %i and code %s holds for everybody, and waiting will not help", async (status, code, said, ms) => {
+    origin.answer = (_, response) => refuse(response, status, code);
+    expect(await faultOf(run)).toMatchObject({ code: "origin_failed", message: expect.stringMatching(said) });
+    expect(engine.awayMs).toBe(ms);
+    // Also for those who are not let through: none of them waits for it as for one that is away.
+    expect(await faultOf(run)).toMatchObject({
+      code: "origin_failed",
+      message: expect.stringMatching(/not in passing/),
+    });
+    expect(await faultOf(() => engine.checkThere())).toMatchObject({ code: "origin_failed" });
   });
 
   it("of having no room leaves it alone for as long as it asks", async () => {
     origin.answer = (_, response) => refuse(response, 503, "busy", { "retry-after": "7" });
-    expect((await faultOf(run)).code).toBe("origin_failed");
+    expect((await faultOf(run)).code).toBe("origin_away");
     expect(engine.awayMs).toBe(7_000);
     nowMs += 7_000;
     origin.answer = says(frameOf("error", { error: { code: "busy", message: "no slot" } }));
@@ -398,7 +457,7 @@ describe("what an origin says", () => {
     expect(origin.asked).toHaveLength(2);
     nowMs += 2_000;
     origin.answer = (_, response) => void response.writeHead(502).end("Bad gateway");
-    expect((await faultOf(run)).code).toBe("origin_failed");
+    expect((await faultOf(run)).code).toBe("origin_away");
     expect(engine.awayMs).toBe(4_000);
   });
 });
