@@ -7,7 +7,8 @@ import { hasOrigin, skipNote, startOrigin, type RealOrigin } from "../origin/rea
 const lineCount = 500;
 const lines = Array.from({ length: lineCount }, (_, i) => {
   const messages = [{ role: "user", content: `My name is Ada${i}. What is my name?` }];
-  const body = { model: "pocket", temperature: 0, max_tokens: 12, messages };
+  // Whenever the origin dies, it dies in the middle of some: nothing but their length ends them.
+  const body = { model: "pocket", temperature: 0, max_tokens: 24, logit_bias: { 1: -100, 5: -100 }, messages };
   return JSON.stringify({ custom_id: `r${i}`, method: "POST", url: "/v1/chat/completions", body });
 });
 
@@ -71,6 +72,7 @@ describe.skipIf(!hasOrigin)(`a batch of ${lineCount} lines at an origin${skipNot
     expect(new Set(results.map(({ response }) => response.status_code))).toEqual(new Set([200]));
     const placements = Map.groupBy(results, ({ response }) => response.body.griffin.placement);
     expect(placements.get("origin")!.length).toBeGreaterThanOrEqual(30);
+    expect(placements.get("origin_then_edge")!.length).toBeGreaterThan(0);
     expect(placements.get("edge")!.length).toBeGreaterThan(0);
   }, 150_000);
 });
