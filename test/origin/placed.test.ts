@@ -30,6 +30,27 @@ const tolerances: Record<string, { logits: number; state: number }> = {
   int8: { logits: 0.2, state: 0.02 },
 };
 
+describe.skipIf(!hasOrigin)(`pocket in bf16 at both${skipNote}`, () => {
+  it("has the same logits at the edge and at its origin, and goes on at one from the other's state", async () => {
+    const folder = await checkpointFolder("pocket", "bf16");
+    const edge = await engineOf(folder);
+    const origin = await startOrigin(folder);
+    try {
+      const there = new OriginEngine(edge, { url: origin.url });
+      const tokens = Array.from({ length: 90 }, (_, i) => 5 + ((i * 37) % 900));
+      let state: State | undefined;
+      for (const part of [tokens.slice(0, 40), tokens.slice(40, 41), tokens.slice(41)]) {
+        const { logits, state: after } = await there.prefill(part, state);
+        const expected = (await score(edge, part, 64, state)).logits.slice(-edge.config.vocabSize);
+        expect(maxDifference(logits!, expected)).toBeLessThanOrEqual(1e-3);
+        state = after;
+      }
+    } finally {
+      await origin.stop();
+    }
+  }, 420_000);
+});
+
 /** Root mean square of a difference, relative to that of the values. */
 function relativeRms(values: Float32Array, expected: Float32Array): number {
   const sum = (of: (i: number) => number) => expected.reduce((total, _, i) => total + of(i) ** 2, 0);
@@ -138,6 +159,18 @@ describe.skipIf(!hasOrigin).each<Format>(["f32", "int8"])(`pocket in %s at both$
     expect(second.text).toBe(expected.text);
     expect(back.text).toBe((await reply(edge, { ...third, state: expected.result.state })).text);
     await expectClose(second.result.state, expected.result.state);
+  });
+
+  it("what the edge would refuse is not read at the origin first", async () => {
+    const failures: string[] = [];
+    way.break();
+    const engine = placed({ originFailed: ({ code }) => failures.push(code) });
+    for (const wrong of [{ stop: [""] }, { maxTokens: -1 }, { sampling: { topP: 2 } }]) {
+      expect((await faultOf(() => reply(engine, { tokens: promptOf(0, null), ...wrong }))).code).toBe(
+        "invalid_argument",
+      );
+    }
+    expect(failures).toEqual([]);
   });
 
   it("sampled replies with penalties are the same, wherever they run", async () => {

@@ -7,8 +7,9 @@ import { hasOrigin, skipNote, startOrigin, type RealOrigin } from "../origin/rea
 const lineCount = 500;
 const lines = Array.from({ length: lineCount }, (_, i) => {
   const messages = [{ role: "user", content: `My name is Ada${i}. What is my name?` }];
-  // Whenever the origin dies, it dies in the middle of some: nothing but their length ends them.
-  const body = { model: "pocket", temperature: 0, max_tokens: 24, logit_bias: { 1: -100, 5: -100 }, messages };
+  // Of the first ones some are long, which nothing but their length ends: the origin is to die in the middle of one.
+  const length = i < 120 && i % 8 === 0 ? { max_tokens: 300, logit_bias: { 1: -100, 5: -100 } } : { max_tokens: 12 };
+  const body = { model: "pocket", temperature: 0, messages, ...length };
   return JSON.stringify({ custom_id: `r${i}`, method: "POST", url: "/v1/chat/completions", body });
 });
 
@@ -50,10 +51,24 @@ describe.skipIf(!hasOrigin)(`a batch of ${lineCount} lines at an origin${skipNot
     const headers = { "content-type": "application/json" };
     const { id } = await ask<BatchBody>("/batches", { method: "POST", body: JSON.stringify(request), headers });
 
+    const generated = async () => {
+      const said = await (await fetch(`${origin.url}/metrics`)).text();
+      return Number(/^griffin_origin_generated_tokens_total (\S+)/m.exec(said)?.[1]);
+    };
+    const isReplying = async () => {
+      const before = await generated();
+      await sleep(50);
+      return (await generated()) > before;
+    };
     let killedAt: number | undefined;
     let batch = await ask<BatchBody>(`/batches/${id}`);
     for (; batch.status !== "completed"; batch = await ask<BatchBody>(`/batches/${id}`)) {
-      if (killedAt === undefined && batch.request_counts.completed >= 40) {
+      if (
+        killedAt === undefined &&
+        batch.request_counts.completed >= 40 &&
+        (await isReplying()) &&
+        (await isReplying())
+      ) {
         killedAt = batch.request_counts.completed;
         await origin.kill();
       }

@@ -1,7 +1,7 @@
 // Batches in real workerd: their objects, their queue, and the files they write.
 import { env, evictDurableObject, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { describe, expect, it } from "vitest";
-import type { Batch } from "../../src/batch/batch.ts";
+import { Batch } from "../../src/batch/batch.ts";
 import { FileWriter, partBytes } from "../../src/batch/file-writer.ts";
 import { leaseMs } from "../../src/batch/leases.ts";
 import { mostStrikes, strikeWaitsMs } from "../../src/batch/protocol.ts";
@@ -67,6 +67,16 @@ describe("a batch", () => {
     // Nothing of what was said is left in the object.
     const left = await inBatch("mixed", ({ sql }) => sql.exec("SELECT count(*) AS n FROM results").one()["n"]);
     expect(left).toBe(0);
+  });
+
+  it("can be read where the address of the origin is none, and gives no lines to run", async () => {
+    const { name } = await byHand("bad origin", requests(2));
+    await runInDurableObject(batchOf(name) as never, async (_, state) => {
+      const batch = new Batch(state as never, { ...env, ORIGIN_URL: "none" } as never);
+      // It reads what is stored first.
+      await expect.poll(() => batch.view()).toMatchObject({ status: "in_progress", counts: { total: 2 } });
+      expect(() => batch.take(0)).toThrow(/ORIGIN_URL must be/);
+    });
   });
 
   it("writes two rows for eight lines", async () => {
