@@ -8,6 +8,8 @@ import { unsupported } from "./read-body.ts";
 
 export const defaultMaxTokens = 1024;
 const mostStopStrings = 16;
+/** In UTF-16 units: less than the 4096 bytes that an origin takes. */
+const longestStop = 1_024;
 /** They are stored with the turn, in one row. */
 const mostBiases = 1_024;
 const count = z
@@ -16,7 +18,7 @@ const count = z
   .max(2 ** 31 - 1);
 const penalty = z.number().min(-2).max(2);
 const bias = z.number().min(-100).max(100);
-const stopStrings = z.array(z.string().min(1)).max(mostStopStrings);
+const stopStrings = z.array(z.string().min(1).max(longestStop)).max(mostStopStrings);
 
 /** Sampling, by OpenAI's names and by ours for what it does not have. */
 export const samplingFields = {
@@ -39,7 +41,7 @@ export const samplingFields = {
   seed: z.int().nullish(),
   stop: written(
     z.preprocess((stop) => (typeof stop === "string" ? [stop] : stop), stopStrings.nullish()),
-    { anyOf: [{ type: ["string", "null"], minLength: 1 }, jsonForm(stopStrings)] },
+    { anyOf: [{ type: ["string", "null"], minLength: 1, maxLength: longestStop }, jsonForm(stopStrings)] },
   ),
   top_logprobs: z.int().min(0).max(20).nullish(),
 };

@@ -73,6 +73,7 @@ describe("a request for a chat completion", () => {
     ["max_completion_tokens", 1e10],
     ["stop[0]", [""]],
     ["stop", Array.from({ length: 17 }, () => "x")],
+    ["stop[0]", ["x".repeat(1_025)]],
     ["seed", 0.5],
     ["top_logprobs", 21],
     ["top_logprobs", 2],
