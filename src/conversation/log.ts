@@ -59,7 +59,8 @@ export function openLog(db: Database, turn: number, mark: number, isReported: bo
 /** None where they are damaged or missing. */
 function reportsIn(json: string | null): TokenLogProbabilities[] {
   try {
-    return JSON.parse(json ?? "[]") as TokenLogProbabilities[];
+    const reports: unknown = JSON.parse(json ?? "[]");
+    return Array.isArray(reports) ? (reports as TokenLogProbabilities[]) : [];
   } catch {
     return [];
   }

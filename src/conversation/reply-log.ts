@@ -16,7 +16,7 @@ interface Indexed {
 }
 
 export interface ReplyLogOptions<Event> {
-  store: Store;
+  store: Pick<Store, "openLog" | "appendLog" | "synced">;
   turn: Pick<TurnRow, "turn" | "options">;
   /** A u32 that names the model. */
   mark: number;
@@ -40,6 +40,7 @@ export class ReplyLog<Event extends Indexed> {
   #loggedMs = Date.now();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #failure: { error: unknown } | undefined;
+  #isClosed = false;
 
   constructor(options: ReplyLogOptions<Event>) {
     const { store, turn, mark } = options;
@@ -71,14 +72,16 @@ export class ReplyLog<Event extends Indexed> {
     else this.#held.push(event);
   }
 
-  /** The reply is stored as a whole: readers may have all of it. */
-  end(): void {
+  /** The reply was written as a whole: as soon as that outlives this process, readers may have all of it. */
+  async end(): Promise<void> {
     this.close();
+    if (this.#held.length > 0) await this.#options.store.synced();
     this.#release(Infinity);
   }
 
-  /** Writes no more. */
+  /** Writes no more, and passes nothing on. */
   close(): void {
+    this.#isClosed = true;
     clearTimeout(this.#timer);
   }
 
@@ -100,7 +103,7 @@ export class ReplyLog<Event extends Indexed> {
     try {
       this.#write();
       await this.#options.store.synced();
-      this.#release(count);
+      if (!this.#isClosed) this.#release(count);
     } catch (error) {
       this.#failure = { error };
     }

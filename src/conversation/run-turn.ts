@@ -182,7 +182,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
   const kept = { state: result.state, identity: identityOf(engine), base: past.base };
   const snapshot = row.options.store ? kept : null;
   store.commit(row.turn, outcome, snapshot, host.keepsPrefixes ? row.messages : null);
-  log.end();
+  await log.end();
   return result.text;
 }
 

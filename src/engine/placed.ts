@@ -60,6 +60,8 @@ const defaultTimes: PlacedTimes = {
   silenceMs: 600_000,
 };
 
+/** So often an origin that is there may fail with a turn before it says more of it. */
+const mostFailures = 3;
 /** What states on their way may take of an isolate's memory, beside the models' and all else. */
 const travelBytes = 16 * 2 ** 20;
 
@@ -225,9 +227,12 @@ export class PlacedEngine implements Engine, OpenedModel {
     const given: number[] = [];
     /** Since when the origin is lost; null while it is heard. */
     let lostMs: number | null = null;
+    /** How often it failed since it was heard, though it was there. */
+    let failures = 0;
     const heard = () => {
       visit.heardMs = Date.now();
       lostMs = null;
+      failures = 0;
     };
     for (;;) {
       // What a cancelled turn has replied is read again where it goes on, and nothing more.
@@ -247,8 +252,10 @@ export class PlacedEngine implements Engine, OpenedModel {
         if (signal?.aborted && given.length === 0) throw new GriffinError("cancelled", "The turn was cancelled.");
         if (this.edge === null) {
           lostMs ??= Date.now();
+          if (cause.code === "origin_failed" && ++failures >= mostFailures) throw cause;
           const isBegun = turn.isBegun || given.length > 0;
-          await this.#wait(cause, origin, isBegun ? lostMs + this.#times.patienceMs : 0, signal);
+          const leave = given.length === 0 ? signal : undefined;
+          await this.#wait(cause, origin, isBegun ? lostMs + this.#times.patienceMs : 0, leave);
           continue;
         }
         // Asked anew: it may have been cancelled since.

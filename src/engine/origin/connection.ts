@@ -1,6 +1,6 @@
 // One turn's connection to an origin: asks for it, reads its frames, ends it by name. It waits for nothing for ever, and
-// tells the circuit breaker what it saw. Only fetch, streams and timers are used, so that it runs in workerd, Node and
-// browsers; it knows nothing of text and tokens.
+// tells the circuit breaker what it saw. Only fetch, streams and timers are used, so that it runs in workerd and
+// Node; it knows nothing of text and tokens.
 import { GriffinError } from "../../errors.ts";
 import { answerFault, readFault, type OriginFault } from "./faults.ts";
 import { readFrames, type Frame, type ReadChunk } from "./frames.ts";

@@ -26,7 +26,8 @@ import { encodeTurn, generateOptions, type GenerateOptions, type TurnInput } fro
 const defaultTimes: OriginTimes = {
   answerMs: 30_000,
   silenceMs: 30_000,
-  progressMs: 600_000,
+  // As long as an origin lets a turn take: reading a long prompt, or a reply again, gives no tokens.
+  progressMs: 3_600_000,
   cancelMs: 10_000,
   endingMs: 60_000,
 };
