@@ -82,7 +82,7 @@ class Prefill:
     def measure(self) -> float:
         """Tokens a second, of all rows."""
         for slot in range(self._batch):
-            self._slots.place(slot, None)
+            self._slots.place(slot, self._slots.empty)
         self._slots.wait()
         began = time.perf_counter()
         for slot in range(self._batch):

@@ -87,7 +87,7 @@ class Slots:
 
     def warm_up(self) -> None:
         """Compiles every program, so that no turn waits for it."""
-        self.place(0, None)
+        self.place(0, self.empty)
         self.prepare(0, SamplingOptions(0), (), np.zeros(0, np.int32))
         for length in self._lengths:
             self.read(0, np.zeros(length, np.int32))
@@ -100,9 +100,9 @@ class Slots:
         """Until the device has done all that it was told."""
         jax.block_until_ready(self._rows.logits)
 
-    def place(self, slot: int, row: States | None) -> None:
-        """Puts a state of one row into a slot, or an empty one."""
-        self._rows = _place(self.model, self._rows, slot, self.empty if row is None else row, self._no_logits)
+    def place(self, slot: int, row: States) -> None:
+        """Puts a state of one row into a slot; `empty` is one that has read nothing."""
+        self._rows = _place(self.model, self._rows, slot, row, self._no_logits)
 
     def copy(self, slot: int) -> SlotCopy:
         return _copy(self.model, self._rows, slot)

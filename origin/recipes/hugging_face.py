@@ -34,9 +34,8 @@ def write_model(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, n
     described = {**config, "torch_dtype": dtype}
     write_whole(folder / CONFIG_FILE, json.dumps(described, indent=2) + "\n")
     stored = {name: np.ascontiguousarray(tensor, DTYPES[dtype]) for name, tensor in tensors.items()}
-    write_whole(
-        folder / WEIGHTS_FILE, save(stored, metadata={"format": "pt"})
-    )  # save_file would let nobody else read it
+    # save_file would let nobody else read it.
+    write_whole(folder / WEIGHTS_FILE, save(stored, metadata={"format": "pt"}))
 
 
 def to_hugging_face(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,7 +9,6 @@ A run that was interrupted goes on from its last checkpoint and ends with the we
 
 import json
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from itertools import islice
@@ -121,8 +120,8 @@ def _prepare_tokenizer(source: Source, recipe: Recipe, out: Path, start: Path | 
         sample = islice(source.sample(), recipe.tokenizer_documents)
         write_tokenizer(texts(sample), recipe.config["vocab_size"], out)
     else:
-        for name in (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE):
-            shutil.copyfile(start / name, out / name)
+        for name in (TOKENIZER_CONFIG_FILE, TOKENIZER_FILE):  # the last one says that all are there
+            write_whole(out / name, (start / name).read_bytes())
 
 
 def _begin(recipe: Recipe, out: Path, start: Path | None, encoder: Encoder) -> Model:
@@ -130,7 +129,7 @@ def _begin(recipe: Recipe, out: Path, start: Path | None, encoder: Encoder) -> M
     graph = out / "run/graph"
     if not (graph / "model.json").exists():
         config = recipe.config if start is None else read_config(start)
-        (out / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        write_whole(out / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
         if start is None:
             write_model(out, config, initial_weights(config, recipe.seed), "float32")
         convert(out if start is None else start, graph)

@@ -15,7 +15,7 @@ REPLY = 24
 
 def reply(slots: Slots, slot: int, prompt: list[int], replied: list[int]) -> list[int]:
     """All tokens of a reply, of which the first ones are given."""
-    slots.place(slot, None)
+    slots.place(slot, slots.empty)
     slots.prepare(slot, SAMPLING, (), np.array(prompt))
     for at in range(0, len(prompt), slots.chunk_tokens):
         slots.read(slot, np.array(prompt[at : at + slots.chunk_tokens], np.int32))
