@@ -117,21 +117,25 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
   const messages = [...past.messages, ...toldTools(row.options), ...row.messages];
   if (moderation?.input) await moderation.check(messages.map(({ content }) => content).join("\n"));
   const prompt = renderPrompt(messages, tokenizer, chat, past.lastToken);
-  await host.charge.cover(past.tokens.length + prompt.length + row.options.maxTokens);
+  const unread = [...past.tokens, ...prompt];
+  await host.charge.cover(unread.length + row.options.maxTokens);
   const start = isCold(past) ? await sharedStart(messages, prompt, engine, row.options, host.env) : null;
   if (start?.isNew) live.sharedTokens = start.state.position;
   const isShared = start !== null && live.sharedTokens === 0;
-  const asked =
-    start === null
-      ? turnOf(row, store, engine, [...past.tokens, ...prompt], past)
-      : turnFrom(row, engine, prompt, start);
-  const turn = { ...asked, isBatch: row.options.isBatch, isBegun: row.attempts > 1, isLast: !row.options.store };
+  const asked = start === null ? turnOf(row, store, engine, unread, past) : turnFrom(row, engine, prompt, start);
+  const turn = {
+    ...asked,
+    isBatch: row.options.isBatch,
+    isBegun: row.attempts > 1 || row.options.background,
+    isLast: !row.options.store,
+  };
   const log = new ReplyLog<TokenEvent>({
     store,
     turn: row,
     mark: Number.parseInt(identityOf(engine).checkpoint.slice(0, 8), 16),
     // Of a batch nobody reads before the end.
-    isHeld: !turn.isBatch && !engine.isRepeatable(turn),
+    // Should it begin anew, a shared start may be gone, and all of the prompt be read elsewhere.
+    isHeld: !turn.isBatch && !engine.isRepeatable({ ...turn, tokens: unread }),
     pass: (event) => live.add(event),
   });
   const gate = outputGate<TokenEvent>(moderation, (event) => log.pass(event));

@@ -101,7 +101,8 @@ export async function keepSharedStart(
     if (createdMs + touchEveryMs < Date.now()) store.touch(turn, Date.now());
     return { ...state, isNew: false };
   }
-  const { state } = await readAll(engine.generate({ tokens, maxTokens: 0, isBatch: options.isBatch }), () => undefined);
+  // Of a batch as of a chat: it is read where a chat would read it again.
+  const { state } = await readAll(engine.generate({ tokens, maxTokens: 0 }), () => undefined);
   const nowMs = Date.now();
   store.importState(null, { state, identity, tokens, options, nowMs });
   store.removeOldTurns(nowMs - rememberedMs, mostStarts);

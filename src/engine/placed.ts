@@ -18,7 +18,7 @@ import { formatIsElsewhere, placement, type Placement, type RanAt } from "./plac
 export interface PlacedTurn extends Turn {
   /** It is a line of a batch. */
   isBatch?: boolean;
-  /** It was begun before, so somebody was told that it runs: it waits for an origin that is away, as a reply in the making. */
+  /** Somebody was told that it runs and does not wait for it: it waits for an origin that is away, as a reply in the making. */
   isBegun?: boolean;
 }
 

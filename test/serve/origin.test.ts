@@ -125,8 +125,12 @@ describe.skipIf(!hasOrigin)(`a server with an origin${skipNote}`, () => {
   const unending = { ...long, background: true, logit_bias: { 1: -100, 5: -100 } };
 
   /** Begins that reply, and reads its text until it has so many characters. */
-  async function readSome(characters: number): Promise<{ id: string; seen: string; deltas: number }> {
-    const { body } = await ask(small, "/v1/responses", { ...unending, stream: true });
+  async function readSome(
+    characters: number,
+    from = small,
+    asked: object = unending,
+  ): Promise<{ id: string; seen: string; deltas: number }> {
+    const { body } = await ask(from, "/v1/responses", { ...asked, stream: true });
     let [id, seen, deltas] = ["", "", 0];
     let text = "";
     for await (const chunk of body!.pipeThrough(new TextDecoderStream())) {
@@ -144,6 +148,20 @@ describe.skipIf(!hasOrigin)(`a server with an origin${skipNote}`, () => {
     return { id, seen, deltas };
   }
 
+  /** Tokens of replies in the making that are in the databases of a server that is down. */
+  async function loggedTokens(of: TestServer): Promise<number> {
+    let logged = 0;
+    for (const database of await openDatabases(of)) {
+      // An object in which nothing was said has no tables.
+      const has = database.prepare("SELECT 1 FROM sqlite_master WHERE name = 'log'").get();
+      // Behind each part's checksum, and the mark of the first.
+      const row = has && database.prepare("SELECT sum(length(tokens) / 4 - 1) - 1 AS n FROM log").get();
+      logged += Number(row?.["n"] ?? 0);
+      database.close();
+    }
+    return logged;
+  }
+
   it("goes on with a reply of the origin's when it is killed itself, in the words that were seen", async () => {
     const { id: undisturbed } = await respond(small, { ...unending, background: false });
     const whole = await settled(small, undisturbed);
@@ -151,16 +169,7 @@ describe.skipIf(!hasOrigin)(`a server with an origin${skipNote}`, () => {
     for (const characters of [1, 200]) {
       const { id, seen, deltas } = await readSome(characters);
       await small.kill("SIGKILL");
-      let logged = 0;
-      for (const database of await openDatabases(small)) {
-        // An object in which nothing was said has no tables.
-        const has = database.prepare("SELECT 1 FROM sqlite_master WHERE name = 'log'").get();
-        // Behind each part's checksum, and the mark of the first.
-        const row = has && database.prepare("SELECT sum(length(tokens) / 4 - 1) - 1 AS n FROM log").get();
-        logged += Number(row?.["n"] ?? 0);
-        database.close();
-      }
-      expect(logged).toBeGreaterThanOrEqual(deltas);
+      expect(await loggedTokens(small)).toBeGreaterThanOrEqual(deltas);
       await small.restart();
       const ended = await settled(small, id);
       expect(seen.length).toBeGreaterThanOrEqual(characters);
@@ -168,6 +177,27 @@ describe.skipIf(!hasOrigin)(`a server with an origin${skipNote}`, () => {
       expect(ended.text.startsWith(seen)).toBe(true);
       expect([ended.text, ended.status]).toEqual([whole.text, "incomplete"]);
     }
+  });
+
+  it("shows nothing that is not kept of a reply whose shared texts may be read there the next time", async () => {
+    const asked = { ...unending, instructions: story, input: "Hello!" };
+    const { griffin } = await respond(server, { ...asked, background: false });
+    expect(griffin.placement).toBe("edge");
+    const { id, seen, deltas } = await readSome(1, server, asked);
+    await server.kill("SIGKILL");
+    expect(await loggedTokens(server)).toBeGreaterThanOrEqual(deltas);
+    await server.restart();
+    expect((await settled(server, id)).text.startsWith(seen)).toBe(true);
+  });
+
+  it("waits for the origin with a reply in the background that had not begun when the origin was lost", async () => {
+    const input = story.repeat(100);
+    const begun = (await (await ask(small, "/v1/responses", { ...unending, input })).json()) as { id: string };
+    way.break();
+    await sleep(1_000);
+    expect(await (await ask(small, `/v1/responses/${begun.id}`)).json()).toMatchObject({ status: "in_progress" });
+    way.mend();
+    expect(await settled(small, begun.id)).toMatchObject({ status: "incomplete", completionTokens: 500 });
   });
 
   it("waits for the origin with a reply that had not begun when it was killed", async () => {
