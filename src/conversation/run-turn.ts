@@ -1,6 +1,6 @@
 // One turn from its stored request to its commit. Everything it needs is in the store, so it can be begun again by
 // another process: the same tokens come, because sampling depends on seed and position alone.
-import type { PlacedEngine, PlacedResult } from "../engine/placed.ts";
+import { isOfOrigin, type PlacedEngine, type PlacedResult } from "../engine/placed.ts";
 import type { GeneratedToken, Turn, TurnResult } from "../engine/engine.ts";
 import { GriffinError, type ErrorCode } from "../errors.ts";
 import { renderPrompt } from "../model/chat-template.ts";
@@ -148,7 +148,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
   const reply: number[] = [];
   const logProbabilities: TokenLogProbabilities[] = [];
   let text = "";
-  const result = await readAll(engine.generate({ ...turn, replied: log.replied }, live.cancel.signal), (next) => {
+  const running = readAll(engine.generate({ ...turn, replied: log.replied }, live.cancel.signal), (next) => {
     const { token, logProbability, top } = next;
     const report = logProbability === undefined || top === undefined ? undefined : { logProbability, top };
     const details = log.add(token, report);
@@ -159,7 +159,14 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
     live.usage = { promptTokens, cachedTokens, completionTokens: reply.length, computedTokens };
     if (details !== undefined) logProbabilities.push(details);
     return passed;
-  }).finally(() => log.close());
+  });
+  const result = await running
+    .catch((error: unknown) => {
+      const isKept = isOfOrigin(error) && live.cancel.signal.aborted && reply.length > 0;
+      if (!isKept) throw error;
+      return lostResult(promptTokens, promptTokens - cachedTokens - newTokens, reply.length);
+    })
+    .finally(() => log.close());
   await gate.end(result.text);
   if (result.finishReason === "cancelled" && reply.length === 0) {
     const computedTokens = newTokens + result.computedTokens;
@@ -189,6 +196,16 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
   await log.end();
   return result.text;
 }
+
+/** What there is of a turn that was cancelled in the middle of its reply, when its origin was lost with the state. */
+const lostResult = (promptTokens: number, readTokens: number, completionTokens: number) => ({
+  text: "",
+  finishReason: "cancelled" as const,
+  placement: "origin" as const,
+  completionTokens,
+  computedTokens: readTokens + completionTokens - 1,
+  state: { position: promptTokens + completionTokens, data: null },
+});
 
 /** What it costs to have read so many tokens. */
 const read = (tokens: number): TurnUsage => ({

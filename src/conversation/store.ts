@@ -20,10 +20,16 @@ export type { ModelIdentity } from "./snapshots.ts";
 export type { NewTurn, TokenLogProbabilities, TurnError, TurnOutcome, TurnRow, TurnStep } from "./turns.ts";
 
 export interface NewSnapshot {
-  state: State;
+  state: State | LostState;
   identity: snapshots.ModelIdentity;
   /** The turn from whose loaded snapshot this state was computed: they share full pages. null: from nothing. */
   base: number | null;
+}
+
+/** A state that nobody has any more: whoever goes on from its turn reads again what led to it. */
+export interface LostState {
+  position: number;
+  data: null;
 }
 
 /** A state that comes from elsewhere. */
@@ -289,19 +295,18 @@ export class Store {
     return db.transaction(() => {
       const before = db.written;
       const { parent, branch } = turns.placeOfRunning(db, turn);
-      if (snapshot !== null) {
-        snapshots.saveSnapshot(db, turn, snapshot.state, snapshot.identity, snapshot.base);
-      }
+      const { state = null, identity = null, base = null } = snapshot ?? {};
+      if (state?.data && identity) snapshots.saveSnapshot(db, turn, state, identity, base);
       if (branch !== null) branches.setBranchHead(db, branch, turn, outcome.nowMs);
       if (texts !== null) prefixes.addPrefix(db, turn, parent, [...texts, { role: "model", content: outcome.text }]);
       log.deleteLog(db, turn);
       snapshots.dropOldSnapshots(db, turn);
-      const state = {
-        endPosition: snapshot?.state.position ?? null,
-        checkpoint: snapshot?.identity.checkpoint ?? null,
-        stateBytes: snapshot?.state.data.byteLength ?? 0,
+      const end = {
+        endPosition: state?.position ?? null,
+        checkpoint: identity?.checkpoint ?? null,
+        stateBytes: state?.data?.byteLength ?? 0,
       };
-      return turns.finishTurn(db, turn, outcome, state, before);
+      return turns.finishTurn(db, turn, outcome, end, before);
     });
   }
 

@@ -137,7 +137,7 @@ export class PlacedEngine implements Engine, OpenedModel {
 
   /**
    * As `Engine` says; a turn that ran wholly at the edge is the edge's own, bit for bit. Where the origin fails and the
-   * checkpoint is not here, throws `origin_away` or `origin_failed`.
+   * checkpoint is not here, throws `origin_away` or `origin_failed`; also of a turn that was cancelled in the middle.
    */
   async *generate(turn: PlacedTurn, signal?: AbortSignal): Events<PlacedResult> {
     const [edge, origin] = [this.edge, this.#origin];
@@ -251,11 +251,12 @@ export class PlacedEngine implements Engine, OpenedModel {
         this.#checkMayGoOn(cause);
         if (signal?.aborted && given.length === 0) throw new GriffinError("cancelled", "The turn was cancelled.");
         if (this.edge === null) {
+          // Whoever cancels does not wait for what was lost.
+          if (isKept) throw cause;
           lostMs ??= Date.now();
           if (cause.code === "origin_failed" && ++failures >= mostFailures) throw cause;
           const isBegun = turn.isBegun || given.length > 0;
-          const leave = given.length === 0 ? signal : undefined;
-          await this.#wait(cause, origin, isBegun ? lostMs + this.#times.patienceMs : 0, leave);
+          await this.#wait(cause, origin, isBegun ? lostMs + this.#times.patienceMs : 0, signal);
           continue;
         }
         // Asked anew: it may have been cancelled since.
@@ -269,7 +270,7 @@ export class PlacedEngine implements Engine, OpenedModel {
 
   /** Throws what is no failure of the origin. */
   #checkMayGoOn(error: unknown): asserts error is GriffinError {
-    if (!(error instanceof GriffinError) || !ofOrigins.has(error.code)) throw error;
+    if (!isOfOrigin(error)) throw error;
     this.#options.originFailed?.(error);
   }
 
@@ -284,6 +285,10 @@ export class PlacedEngine implements Engine, OpenedModel {
 
 /** What an origin may fail with: of all else the edge would say the same. */
 const ofOrigins: ReadonlySet<ErrorCode> = new Set(["origin_away", "origin_failed", "body_too_large"]);
+
+/** Whether a turn failed because its origin did. */
+export const isOfOrigin = (error: unknown): error is GriffinError =>
+  error instanceof GriffinError && ofOrigins.has(error.code);
 
 const scoreIsElsewhere = () =>
   new GriffinError(

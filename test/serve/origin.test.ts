@@ -1,7 +1,7 @@
 // A whole server with a real origin behind it: what ran where is said, states go out and in, and an origin that is killed
 // in the middle of a reply costs nothing. A model that does not fit here is only there: it outlives the death of either.
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { hasOrigin, openWay, skipNote, startOrigin, type RealOrigin, type Way } from "../origin/real-origin.ts";
 import { startServer, type TestServer } from "../server.ts";
 import { ask, settled } from "./client.ts";
@@ -14,7 +14,7 @@ interface Answer {
   output: { content: { text: string }[] }[];
   usage: { input_tokens: number; output_tokens: number };
   state: string;
-  griffin: { placement: string; computed_tokens: number };
+  griffin: { placement: string; computed_tokens: number; restored_tokens: number };
 }
 
 describe.skipIf(!hasOrigin)(`a server with an origin${skipNote}`, () => {
@@ -198,6 +198,23 @@ describe.skipIf(!hasOrigin)(`a server with an origin${skipNote}`, () => {
     expect(await (await ask(small, `/v1/responses/${begun.id}`)).json()).toMatchObject({ status: "in_progress" });
     way.mend();
     expect(await settled(small, begun.id)).toMatchObject({ status: "incomplete", completionTokens: 500 });
+  });
+
+  it("keeps what was said of a reply that is cancelled when the origin is lost, and reads it again to go on", async () => {
+    const conversation = await newChat(small);
+    const { id, seen } = await readSome(50, small, { ...unending, conversation, max_output_tokens: 5_000 });
+    way.break();
+    expect((await ask(small, `/v1/responses/${id}/cancel`, {})).status).toBe(200);
+    const ended = await settled(small, id);
+    expect(ended.text.startsWith(seen)).toBe(true);
+    expect(ended.status).toBe("cancelled");
+    way.mend();
+    for (const place of [{ conversation }, { previous_response_id: id }]) {
+      const gone = () => respond(small, { ...place, input: "Hello!" });
+      const next = await vi.waitUntil(() => gone().catch(() => null), 10_000);
+      expect([next!.state, next!.griffin.restored_tokens]).toEqual(["recomputed", 0]);
+      expect(next!.usage.input_tokens).toBeGreaterThan(ended.completionTokens);
+    }
   });
 
   it("waits for the origin with a reply that had not begun when it was killed", async () => {
