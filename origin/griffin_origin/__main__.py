@@ -15,6 +15,10 @@ from .app import create_app
 from .origin import Origin
 from .settings import Settings
 
+#: A connection that nothing came over is closed here after so long: later than clients close it, or one would ask over a
+#: connection that is just being closed, and take the origin for lost. workerd and many others wait 5 s, uvicorn as well.
+IDLE_SECONDS = 75
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="griffin_origin", description=__doc__)
@@ -34,7 +38,10 @@ def main() -> None:
 def serve(origin: Origin, host: str, port: int) -> bool:
     """Serves until it is told to stop, or until the origin can run no more turns; False where it was that."""
     app = create_app(origin)
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=5))
+    config = uvicorn.Config(
+        app, host=host, port=port, access_log=False, timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
 
     def end_with_the_batcher() -> None:
         origin.batcher.join()

@@ -26,6 +26,7 @@ import uvicorn
 from client import Client
 from safetensors.numpy import load_file, save_file
 
+from griffin_origin.__main__ import IDLE_SECONDS
 from griffin_origin.app import create_app
 from griffin_origin.model import Model
 from griffin_origin.origin import Origin
@@ -76,9 +77,14 @@ def serving(**changes):
     """An origin and its URL; `changes` are settings."""
     origin = Origin(replace(SETTINGS, checkpoint=str(small_checkpoint()), **changes), small_model())
     port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(origin), port=port, log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        create_app(origin),
+        port=port,
+        log_level="warning",
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=1,
     )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started)
