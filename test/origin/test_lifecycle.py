@@ -167,9 +167,11 @@ def test_decoding_goes_on_while_a_long_prompt_is_read(client):
 
 def test_prompts_that_are_read_between_two_dispatches_are_together_as_long_as_one_chunk(client, origin, monkeypatch):
     slots, did = origin.batcher._slots, []
-    read, decode, may_go_on = slots.read, slots.decode, threading.Event()
+    read, decode = slots.read, slots.decode
+    is_held, may_go_on = threading.Event(), threading.Event()
 
     def held_decode(*args):
+        is_held.set()
         assert may_go_on.wait(20)
         did.append("decode")
         return decode(*args)
@@ -177,6 +179,7 @@ def test_prompts_that_are_read_between_two_dispatches_are_together_as_long_as_on
     with ThreadPoolExecutor(3) as pool, streaming(client, client.options(LONG, stop_tokens=[])):
         monkeypatch.setattr(slots, "read", lambda *args: (did.append("read"), read(*args)))
         monkeypatch.setattr(slots, "decode", held_decode)
+        assert is_held.wait(20)
         pending = [pool.submit(client.prefill, [7]) for _ in range(3)]
         wait_until(lambda: len(origin.batcher._waiting) == 3)
         may_go_on.set()
