@@ -2,6 +2,7 @@
 // another process: the same tokens come, because sampling depends on seed and position alone.
 import { isOfOrigin, type PlacedEngine, type PlacedResult } from "../engine/placed.ts";
 import type { GeneratedToken, Turn, TurnResult } from "../engine/engine.ts";
+import { createSpelling } from "../engine/spelling.ts";
 import { GriffinError, type ErrorCode } from "../errors.ts";
 import { renderPrompt } from "../model/chat-template.ts";
 import type { RunningCharge } from "./charges.ts";
@@ -82,7 +83,9 @@ async function attempt(host: TurnHost, live: LiveTurn): Promise<string | undefin
   live.usage = null;
   let engine: PlacedEngine | undefined;
   try {
-    engine = await orCancelled(engineOf(row.options.model, env), live.cancel.signal);
+    const loading = engineOf(row.options.model, env);
+    // Of one that was interrupted there may be a reply, which needs the engine to be kept.
+    engine = attempts > 1 ? await loading : await orCancelled(loading, live.cancel.signal);
     return await generate(host, live, row, engine);
   } catch (error) {
     const { code, cause } = error instanceof GriffinError ? error : {};
@@ -164,7 +167,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
     .catch((error: unknown) => {
       const isKept = isOfOrigin(error) && live.cancel.signal.aborted && reply.length > 0;
       if (!isKept) throw error;
-      return lostResult(promptTokens, promptTokens - cachedTokens - newTokens, reply.length);
+      return lostResult(turn, engine, { promptTokens, cachedTokens: cachedTokens + newTokens, reply });
     })
     .finally(() => log.close());
   await gate.end(result.text);
@@ -198,14 +201,22 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
 }
 
 /** What there is of a turn that was cancelled in the middle of its reply, when its origin was lost with the state. */
-const lostResult = (promptTokens: number, readTokens: number, completionTokens: number) => ({
-  text: "",
-  finishReason: "cancelled" as const,
-  placement: "origin" as const,
-  completionTokens,
-  computedTokens: readTokens + completionTokens - 1,
-  state: { position: promptTokens + completionTokens, data: null },
-});
+function lostResult(
+  { stop = [] }: Turn,
+  { tokenizer, manifest }: PlacedEngine,
+  { promptTokens, cachedTokens, reply }: { promptTokens: number; cachedTokens: number; reply: readonly number[] },
+) {
+  const spelling = createSpelling(tokenizer, stop, manifest.stop_token_ids);
+  for (const token of reply) spelling.push(token);
+  return {
+    text: spelling.end(),
+    finishReason: "cancelled" as const,
+    placement: "origin" as const,
+    completionTokens: reply.length,
+    computedTokens: promptTokens - cachedTokens + reply.length - 1,
+    state: { position: promptTokens + reply.length, data: null },
+  };
+}
 
 /** What it costs to have read so many tokens. */
 const read = (tokens: number): TurnUsage => ({

@@ -88,7 +88,9 @@ export class EdgeEngine implements Engine, OpenedModel {
     const tokens = [...turn.tokens, ...replied];
     for (const token of replied) yield reply.accept(token);
 
-    const lease = await this.#slots.acquire(signal);
+    // What was replied before is read whole, or the state would lack what the caller has been given.
+    const early = replied.length === 0 ? signal : undefined;
+    const lease = await this.#slots.acquire(early);
     try {
       this.instance.restore(lease.slotPtr, state);
       let { position } = state;
@@ -99,9 +101,7 @@ export class EdgeEngine implements Engine, OpenedModel {
       };
       let next: GeneratedToken | undefined;
       let read = 0;
-      // What was replied before is read whole, or the state would lack what the caller has been given.
-      const mayStop = () => signal?.aborted && replied.length === 0;
-      while (read < tokens.length && !mayStop()) {
+      while (read < tokens.length && !early?.aborted) {
         const chunk = tokens.slice(read, read + this.instance.chunkTokens);
         read += chunk.length;
         const goesOn = read === tokens.length && !reply.ended;

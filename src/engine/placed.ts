@@ -196,12 +196,14 @@ export class PlacedEngine implements Engine, OpenedModel {
     let read: Prefilled;
     try {
       // What was replied before is read whole, as the edge does: its caller has it already.
-      read = await origin.prefill(head, state, replied.length === 0 ? signal : undefined, false);
+      const until = replied.length === 0 ? signal : later(this.#times.keepMs, signal);
+      read = await origin.prefill(head, state, until, false);
     } catch (error) {
       this.#checkMayGoOn(error);
       return yield* this.#here(turn, signal);
     }
     const { state: reached, promptTokens, computedTokens } = read;
+    if (promptTokens < head.length && replied.length > 0) return yield* this.#here(turn, signal);
     const isCancelled = signal?.aborted === true && replied.length === 0;
     if (promptTokens < head.length || isCancelled) {
       const nothing = { text: "", finishReason: "cancelled" as const, completionTokens: 0 };
@@ -225,13 +227,12 @@ export class PlacedEngine implements Engine, OpenedModel {
     signal?: AbortSignal,
   ): Events<PlacedResult> {
     const given: number[] = [];
-    /** Since when the origin is lost; null while it is heard. */
+    /** Since when the origin is lost; null while it is there. */
     let lostMs: number | null = null;
-    /** How often it failed since it was heard, though it was there. */
+    /** How often it failed since it gave a token, though it was there. */
     let failures = 0;
     const heard = () => {
       visit.heardMs = Date.now();
-      lostMs = null;
       failures = 0;
     };
     for (;;) {
@@ -243,7 +244,8 @@ export class PlacedEngine implements Engine, OpenedModel {
       const asKept = <Result extends TurnResult>(result: Result): Result =>
         isKept && result.finishReason === "length" ? { ...result, finishReason: "cancelled" } : result;
       try {
-        return { ...asKept(yield* goOn(origin.generate(again, until), given, heard)), placement: "origin" };
+        const events = origin.generate(again, until, () => (lostMs = null));
+        return { ...asKept(yield* goOn(events, given, heard)), placement: "origin" };
       } catch (error) {
         // Whatever whoever reads this makes of it is no failure of the origin.
         if (!(error instanceof Lost)) throw error;
@@ -295,6 +297,15 @@ const scoreIsElsewhere = () =>
     "unsupported",
     "Log-probabilities of a prompt are not to be had of this model: it runs at an origin alone.",
   );
+
+/** A signal that is given so much later than `signal`. */
+function later(ms: number, signal?: AbortSignal): AbortSignal | undefined {
+  const late = new AbortController();
+  const begin = () => void setTimeout(() => late.abort(), ms);
+  if (signal?.aborted) begin();
+  signal?.addEventListener("abort", begin, { once: true });
+  return signal && late.signal;
+}
 
 /** Thrown through a turn by what it waits for, not by who reads it. */
 class Lost extends Error {

@@ -95,7 +95,8 @@ export function turnOptions(request: SamplingRequest, rest: Rest): TurnOptions {
   return {
     model: knownModel(request.model ?? modelIds[0] ?? "", modelIds),
     maxTokens: limit ?? defaultMaxTokens,
-    stop: request.stop ?? [],
+    // No reply has half a surrogate pair in it, and on the wire to an origin it is not even text.
+    stop: (request.stop ?? []).map((each) => each.toWellFormed()),
     temperature: request.temperature ?? 1,
     topK: request.top_k ?? 0,
     topP: request.top_p ?? 1,

@@ -203,6 +203,14 @@ describe("a turn's options", () => {
     expect(turnOptions({ seed: 5 }, rest)).toEqual({ ...plainOptions, seed: "5" });
   });
 
+  it("have well-formed stop strings, which an origin can be sent", () => {
+    expect(turnOptions({ stop: ["\ud83d", "a\ude00b", "\ud83d\ude00"] }, rest).stop).toEqual([
+      "\ufffd",
+      "a\ufffdb",
+      "😀",
+    ]);
+  });
+
   it("take every field of a request", () => {
     const body = checkShape(chatRequest, {
       messages: [user],

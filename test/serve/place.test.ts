@@ -46,6 +46,15 @@ describe.each(["src/cli/serve/dev.ts", "src/cli/serve/workerd.ts"])("%s", (scrip
   });
 });
 
+it.each(["ORIGIN_PORT", "PORT"])(
+  "an edge with an origin says in one line that the port of %s is taken",
+  async (name) => {
+    const port = new URL(server.url).port;
+    const { status, said } = await ended("src/cli/serve/with-origin.ts", { [name]: port });
+    expect({ status, said }).toEqual({ status: 1, said: `Port ${port} is taken; ${name}=… chooses another.\n` });
+  },
+);
+
 it("two servers never share a data folder, and one that died gives it up", async () => {
   const { dataDir } = server;
   await expect(startWorkerd({ port: 0, dataDir })).rejects.toThrow(/is in use by process \d+/);

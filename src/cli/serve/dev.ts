@@ -9,7 +9,7 @@ import { claimFolder, freePort, refuse, tie } from "./place.ts";
 import { accessNote, settingsFile, settingsOf } from "./settings.ts";
 import { startWrangler } from "./wrangler.ts";
 
-const port = await freePort();
+const port = await freePort("PORT");
 const root = path.resolve(import.meta.dirname, "../../..");
 const dataDir = path.resolve(root, process.env["DATA_DIR"] ?? ".wrangler/state");
 const settings = ownSettings();

@@ -5,19 +5,21 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import path from "node:path";
 
-const defaultPort = 8787;
+const defaultPorts = { PORT: "8787", ORIGIN_PORT: "8790" };
 
-/** PORT, or 8787; fails with one line when it is no port or taken. */
-export async function freePort(): Promise<number> {
-  const given = process.env["PORT"] ?? String(defaultPort);
+/** The port that the variable says, or the usual one; fails with one line when it is no port or taken. */
+export async function freePort(variable: keyof typeof defaultPorts): Promise<number> {
+  const given = process.env[variable] ?? defaultPorts[variable];
   const port = Number(given);
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) refuse(`PORT must be from 1 to 65535, got "${given}".`);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    refuse(`${variable} must be from 1 to 65535, got "${given}".`);
+  }
   const isFree = await new Promise<boolean>((resolve) => {
     const probe = createServer();
     probe.once("error", () => resolve(false));
     probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
   });
-  return isFree ? port : refuse(`Port ${port} is taken; PORT=… chooses another.`);
+  return isFree ? port : refuse(`Port ${port} is taken; ${variable}=… chooses another.`);
 }
 
 /** Fails where a server that still runs has this data folder. `command` is part of what such a server is called. */

@@ -4,39 +4,38 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { refuse } from "./place.ts";
+import { freePort, refuse } from "./place.ts";
 import { compileCache, installPython, originEnvironment, pythonOf } from "./python.ts";
 
 const root = path.resolve(import.meta.dirname, "../../..");
-const url = `http://127.0.0.1:${process.env["ORIGIN_PORT"] ?? "8790"}`;
+const port = String(await freePort("ORIGIN_PORT"));
+await freePort("PORT"); // the edge's: better said now than when the origin is there
+const url = `http://127.0.0.1:${port}`;
 const key = process.env["ORIGIN_KEY"] || randomBytes(24).toString("hex");
 
 if (!installPython(originEnvironment))
   refuse("The origin's Python packages cannot be installed: it needs Python 3.11.");
 console.log("Starting the origin, which compiles its programs …");
-const origin = spawn(
-  pythonOf(originEnvironment),
-  ["-m", "griffin_origin", "--port", new URL(url).port, "--with-parent"],
-  {
-    cwd: path.join(root, "origin"),
-    env: {
-      ...compileCache,
-      ...process.env,
-      GRIFFIN_CHECKPOINT: path.resolve(root, process.env["GRIFFIN_CHECKPOINT"] ?? "models/pocket"),
-      GRIFFIN_ORIGIN_KEY: key,
-    },
-    stdio: ["ignore", "inherit", "inherit"],
+const origin = spawn(pythonOf(originEnvironment), ["-m", "griffin_origin", "--port", port, "--with-parent"], {
+  cwd: path.join(root, "origin"),
+  env: {
+    ...compileCache,
+    ...process.env,
+    GRIFFIN_CHECKPOINT: path.resolve(root, process.env["GRIFFIN_CHECKPOINT"] ?? "models/pocket"),
+    GRIFFIN_ORIGIN_KEY: key,
   },
-);
+  stdio: ["ignore", "inherit", "inherit"],
+});
 // It ends with the edge, which nothing of it keeps alive.
 origin.unref();
 process.once("exit", () => origin.kill());
 const headers = { authorization: `Bearer ${key}` };
-// Its own answer, not that of another one at the same address.
-while (!(await fetch(`${url}/v1/models`, { headers }).catch(() => null))?.ok) {
-  if (origin.exitCode !== null || origin.signalCode !== null) refuse("The origin did not start.");
-  await sleep(100);
-}
+const hasEnded = () => origin.exitCode !== null || origin.signalCode !== null;
+while (!(await fetch(`${url}/v1/models`, { headers }).catch(() => null))?.ok && !hasEnded()) await sleep(100);
+if (hasEnded()) refuse("The origin did not start.");
 console.log(`The origin is at ${url}`);
+origin.once("exit", (code) => {
+  if (code !== 0) console.error("The origin has ended before it was told to. The edge goes on without it.");
+});
 Object.assign(process.env, { ORIGIN_URL: url, ORIGIN_KEY: key });
 await import("./dev.ts");

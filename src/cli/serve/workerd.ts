@@ -64,7 +64,7 @@ async function listeningPort(control: Readable): Promise<number> {
 if (import.meta.main) {
   const dataDir = process.env["DATA_DIR"] ?? ".wrangler/serve";
   const missing = JSON.parse(await readFile(missingFile, "utf8")) as string[];
-  const wanted = { port: await freePort(), dataDir };
+  const wanted = { port: await freePort("PORT"), dataDir };
   const { child, port } = await startWorkerd(wanted).catch((error: Error) => refuse(error.message));
   console.log(`Griffin Edge is at http://127.0.0.1:${port}, its data in ${dataDir} (Ctrl-C stops it)`);
   const note = accessNote(settingsOf(process.env));

@@ -35,6 +35,8 @@ export interface OriginAddress {
 
 /** Once everything was read that matters, so long is waited for the stream's end, which lets the connection be used again. */
 const endMs = 1_000;
+/** An origin that says what cannot be is another program, or a broken one: it is not asked for so long. */
+const disbeliefMs = 60_000;
 /** A turn that is not known yet may be on its way: it is cancelled again after a time, and after twice that. */
 const firstCancelPauseMs = 100;
 const mostCancelPauseMs = 1_000;
@@ -65,10 +67,7 @@ export class Connection {
     return this.#id;
   }
 
-  /**
-   * Sends the pieces of a body; yields the answer's frames but `waiting`, the result last. Throws what an origin says, or
-   * that it broke.
-   */
+  /** Sends the pieces of a body; yields the answer's frames, the result last. Throws what an origin says, or that it broke. */
   async *frames(
     path: string,
     body: readonly Uint8Array[],
@@ -88,24 +87,31 @@ export class Connection {
       return reader && (await this.#within(isSlow ? leftMs : silenceMs, reader.read(), late)).value;
     };
     if (response.status !== 200 || !response.headers.has(protocolHeader)) {
-      throw this.#fault(answerFault(response, await this.#sound(readUpTo(errorLimitBytes, read))));
+      const said = await this.#sound(readUpTo(errorLimitBytes, read));
+      throw this.#fault(this.believed(() => answerFault(response, said)));
     }
     const frames = readFrames(read, resultLimitBytes);
     untilMs = Date.now() + progressMs;
     for (;;) {
       const { value: frame } = await this.#sound(frames.next());
       if (frame === undefined) return await this.#sound(Promise.reject(originFailed("The origin's answer broke off.")));
-      // Whoever has the turn wait is there.
-      if (frame.kind === frameKinds.waiting) {
-        this.#attempt.succeeded();
-        continue;
-      }
-      if (frame.kind === frameKinds.error) throw this.#fault(readFault(frame.payload));
+      if (frame.kind === frameKinds.error) throw this.#fault(this.believed(() => readFault(frame.payload)));
+      // Whoever has the turn wait is there, too.
       this.#attempt.succeeded();
       if (frame.kind === frameKinds.result) await this.#within(endMs, read(), noAnswer).catch(() => undefined);
       yield frame;
       if (frame.kind === frameKinds.result) return;
-      untilMs = Date.now() + progressMs;
+      if (frame.kind !== frameKinds.waiting) untilMs = Date.now() + progressMs;
+    }
+  }
+
+  /** What `read` makes of what the origin sent. One that sent what cannot be, for which that throws, is left alone. */
+  believed<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      this.#attempt.failed(disbeliefMs, true);
+      throw error;
     }
   }
 

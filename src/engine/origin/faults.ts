@@ -49,8 +49,8 @@ export function readFault(payload: Uint8Array, retryAfterMs = 0): OriginFault {
 /** The fault in an answer that is no stream of frames; `body` is what could be read of it. */
 export function answerFault({ status, headers }: Response, body: Uint8Array): OriginFault {
   if (headers.has(protocolHeader)) return readFault(body, retryAfterMs(headers.get("retry-after")));
-  // A proxy whose origin is not there says so in its own words.
-  const fault = status >= 500 ? originAway : originFailed;
+  // A proxy whose origin is not there, or not yet, says so in its own words.
+  const fault = status >= 500 || status === 404 ? originAway : originFailed;
   return { error: fault(`What answered for the origin, with status ${status}, is no origin.`), restMs: 0 };
 }
 

@@ -52,6 +52,28 @@ export type Prefilled = Pick<OriginResult, "state" | "promptTokens" | "computedT
   logits: Float32Array<ArrayBuffer> | null;
 };
 
+/** A turn on its way, and what is made of the answer: both functions throw `origin_failed` for what cannot be. */
+interface Asked<Token> {
+  path: string;
+  input: TurnInput;
+  /** The options on the wire of the turn with this id. */
+  options: (id: string) => object;
+  signal?: AbortSignal;
+  /** All requests of one session reach the same origin, where there are several. */
+  session?: string;
+  /** Whether the new state comes back. */
+  hasState?: boolean;
+  token: (news: TokenNews) => Token;
+  check: (result: OriginResult) => void;
+  heard?: () => void;
+}
+
+/** The same of a reply. */
+interface Reply extends Pick<Asked<GeneratedToken>, "token" | "check" | "signal" | "heard"> {
+  input: TurnInput;
+  options: GenerateOptions;
+}
+
 /** Runs turns of one checkpoint at an origin. */
 export class OriginEngine implements Engine, OpenedModel {
   readonly config: Config;
@@ -99,12 +121,17 @@ export class OriginEngine implements Engine, OpenedModel {
   }
 
   /**
-   * As `Engine` says. After an abort, tokens may still come: they are in the state.
+   * As `Engine` says. After an abort, tokens may still come: they are in the state. `heard` is called whenever the origin
+   * says anything, be it that the turn waits.
    * @throws GriffinError also `unsupported` for a turn with a format; `origin_away` when the origin is not there or full;
    *   `origin_failed` when it is lost in mid-turn, does not end a turn that was cancelled, or has another model;
    *   `body_too_large` above its limits
    */
-  async *generate(turn: Turn, signal?: AbortSignal): AsyncGenerator<GeneratedToken, TurnResult, undefined> {
+  async *generate(
+    turn: Turn,
+    signal?: AbortSignal,
+    heard?: () => void,
+  ): AsyncGenerator<GeneratedToken, TurnResult, undefined> {
     const { maxTokens = defaultMaxTokens, state = this.#empty(), stopTokens = this.manifest.stop_token_ids } = turn;
     if (turn.format !== undefined) {
       throw new GriffinError("unsupported", "An origin holds no reply to a format: such a turn runs at the edge.");
@@ -125,15 +152,19 @@ export class OriginEngine implements Engine, OpenedModel {
     };
     for (const token of turn.replied ?? []) yield accept({ token });
 
-    const next = (news: TokenNews) => {
+    const token = (news: TokenNews) => {
       if (replied.length >= maxTokens) throw originFailed(`The origin replied more than ${maxTokens} tokens.`);
       return accept(news);
     };
-    const result = yield* this.#generated(input, options, next, signal);
-    if (result.completionTokens !== replied.length || result.stoppedBy !== stoppedBy) {
-      const said = `${result.completionTokens} tokens, stopped by ${result.stoppedBy}`;
-      throw originFailed(`The origin says of its reply: ${said}; it has ${replied.length}, stopped by ${stoppedBy}.`);
-    }
+    const check = ({ completionTokens, stoppedBy: saidStoppedBy, finishReason }: OriginResult) => {
+      const isLong = finishReason !== "length" || replied.length === maxTokens;
+      if (completionTokens === replied.length && saidStoppedBy === stoppedBy && isLong) return;
+      const said = `${completionTokens} tokens, ${finishReason}, stopped by ${saidStoppedBy}`;
+      throw originFailed(
+        `The origin says of its reply: ${said}; it has ${replied.length} of ${maxTokens}, stopped by ${stoppedBy}.`,
+      );
+    };
+    const result = yield* this.#generated({ input, options, token, check, signal, heard });
     const { logits: _, fingerprint: __, ...rest } = result;
     return { ...rest, text: spelling.end() };
   }
@@ -150,44 +181,45 @@ export class OriginEngine implements Engine, OpenedModel {
     wantsLogits = true,
   ): Promise<Prefilled> {
     checkReading(tokens, 0, state, { config: this.config, stateLayout: this.#model.layout });
-    const turn = this.#turn("/v1/prefill", { tokens, state }, (id) => ({ id, logits: wantsLogits }), signal);
-    const { value: result } = await turn.next();
-    if (!("state" in result)) throw originFailed("The origin sent tokens where none were asked for.");
-    const { logits = null, promptTokens, computedTokens } = result;
-    if (wantsLogits && logits === null && promptTokens === tokens.length)
-      throw originFailed("The origin's result has no logits.");
-    return { state: result.state, logits, promptTokens, computedTokens };
+    const turn = this.#turn<never>({
+      path: "/v1/prefill",
+      input: { tokens, state },
+      options: (id) => ({ id, logits: wantsLogits }),
+      signal,
+      token() {
+        throw originFailed("The origin sent tokens where none were asked for.");
+      },
+      check({ logits, promptTokens }) {
+        const hasLogits = logits !== undefined || !wantsLogits || promptTokens < tokens.length;
+        if (!hasLogits) throw originFailed("The origin's result has no logits.");
+      },
+    });
+    const { state: after, logits = null, promptTokens, computedTokens } = (await turn.next()).value;
+    return { state: after, logits, promptTokens, computedTokens };
   }
 
-  async *#generated(
-    input: TurnInput,
-    options: GenerateOptions,
-    accept: (news: TokenNews) => GeneratedToken,
-    signal?: AbortSignal,
-  ): AsyncGenerator<GeneratedToken, OriginResult, undefined> {
+  /** The reply, from the state that the origin kept, where it has it still. */
+  async *#generated({ input, options, ...asked }: Reply): AsyncGenerator<GeneratedToken, OriginResult, undefined> {
     const name = input.state.position > 0 ? await stateName(input.state) : null;
     let warm = name === null ? undefined : this.#warm.take(name);
     for (;;) {
       const key = warm?.key ?? crypto.randomUUID();
       const wire = { ...(!options.isLast && { keep: key }), ...(warm && { warm }) };
-      const optionsOf = (id: string) => ({ ...generateOptions(id, options), ...wire });
-      const place = { ...input, isWarm: warm !== undefined };
-      const turn = this.#turn("/v1/generate", place, optionsOf, signal, key, !options.isLast);
+      const turn = this.#turn({
+        ...asked,
+        path: "/v1/generate",
+        input: { ...input, isWarm: warm !== undefined },
+        options: (id) => ({ ...generateOptions(id, options), ...wire }),
+        session: key,
+        hasState: !options.isLast,
+      });
       try {
-        for (;;) {
-          const { done, value } = await turn.next();
-          if (!done) {
-            yield accept(value);
-            continue;
-          }
-          if (value.fingerprint !== undefined) await this.#remember(value.state, key, value.fingerprint);
-          return value;
-        }
+        const result = yield* turn;
+        if (result.fingerprint !== undefined) await this.#remember(result.state, key, result.fingerprint);
+        return result;
       } catch (error) {
         if (warm === undefined || !(error instanceof StateNeeded)) throw error;
         warm = undefined;
-      } finally {
-        await turn.return(undefined as never); // where the caller went away
       }
     }
   }
@@ -197,24 +229,28 @@ export class OriginEngine implements Engine, OpenedModel {
     this.#warm.add(await stateName(state), warm);
   }
 
-  /** The tokens of a turn, and its result. */
-  async *#turn(
-    path: string,
-    input: TurnInput,
-    optionsOf: (id: string) => object,
-    signal?: AbortSignal,
-    session?: string,
-    hasState = true,
-  ): AsyncGenerator<TokenNews, OriginResult, undefined> {
+  /** What the tokens of a turn become, and its result. */
+  async *#turn<Token>(asked: Asked<Token>): AsyncGenerator<Token, OriginResult, undefined> {
+    const { path, input, signal, session, hasState = true } = asked;
     if (signal?.aborted) throw cancelled();
     const connection = new Connection(this.#address, session);
     const cancel = () => void connection.cancel();
     signal?.addEventListener("abort", cancel, { once: true });
     try {
-      const body = encodeTurn(input, optionsOf(connection.id), this.#model);
+      const body = encodeTurn(input, asked.options(connection.id), this.#model);
       for await (const { kind, payload } of connection.frames(path, body, resultLimitBytes(this.#model))) {
-        if (kind === frameKinds.tokens) yield* decodeTokens(payload, this.#model.vocabSize);
-        else return checkedResult(decodeResult(payload, this.#model, hasState), input);
+        asked.heard?.();
+        if (kind === frameKinds.tokens) {
+          const news = connection.believed(() => decodeTokens(payload, this.#model.vocabSize));
+          for (const each of news) yield connection.believed(() => asked.token(each));
+        } else if (kind === frameKinds.result) {
+          return connection.believed(() => {
+            const result = decodeResult(payload, this.#model, hasState);
+            checkResult(result, input, signal?.aborted ?? false);
+            asked.check(result);
+            return result;
+          });
+        }
       }
       throw new GriffinError("internal", "A connection to the origin ended without a result.");
     } finally {
@@ -228,12 +264,15 @@ export class OriginEngine implements Engine, OpenedModel {
   }
 }
 
-/** A result that says of the turn what can be. */
-function checkedResult(result: OriginResult, { tokens, state }: TurnInput): OriginResult {
+/** Refuses a result that says of the turn what cannot be. */
+function checkResult(result: OriginResult, { tokens, state }: TurnInput, isCancelled: boolean): void {
   const { promptTokens, completionTokens, finishReason, state: after } = result;
+  if (finishReason === "cancelled" && !isCancelled) {
+    throw originFailed("The origin says that the turn was cancelled; nobody did that.");
+  }
   const isRead = promptTokens === tokens.length || (promptTokens < tokens.length && finishReason === "cancelled");
   const hasRead = after.position - state.position;
-  if (isRead && hasRead === promptTokens + completionTokens) return result;
+  if (isRead && hasRead === promptTokens + completionTokens) return;
   throw originFailed(
     `The origin says that it read ${promptTokens} of ${tokens.length} tokens and generated ${completionTokens}, but its state has ${hasRead} more.`,
   );

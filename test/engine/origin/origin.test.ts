@@ -218,8 +218,14 @@ describe("a prefill at an origin", () => {
   it("fails when logits are missing, or tokens come", async () => {
     origin.answer = says(resultFrame(3, 0));
     expect((await faultOf(() => engine.prefill([5, 6, 7]))).message).toMatch(/no logits/);
-    origin.answer = says(frameOf("tokens", { tokens: [1] }), resultFrame(3, 1));
-    expect((await faultOf(() => engine.prefill([5, 6, 7]))).code).toBe("origin_failed");
+    nowMs += 60_000;
+    const closed = Promise.withResolvers<void>();
+    origin.answer = (_, response) => {
+      response.on("close", () => closed.resolve());
+      begin(response).write(frameOf("tokens", { tokens: [1] }));
+    };
+    expect((await faultOf(() => engine.prefill([5, 6, 7]))).message).toMatch(/none were asked for/);
+    await closed.promise;
   });
 });
 
@@ -384,10 +390,32 @@ describe("an origin that fails", () => {
     ["a prompt not read", () => ({ prompt_tokens: "2" }), (state) => ({ ...state, position: 3 }), () => []],
     ["an end that its tokens do not spell", () => stopped("never"), (state) => state, () => ["never"]],
     ["no end where its tokens spell one", () => ({}), (state) => state, () => [engine.tokenizer!.decode([8])]],
-  ])("because it says %s is not believed", async (_, facts, change, stop) => {
+    ["that it was cancelled", () => ({ finish_reason: "cancelled" }), (state) => state, () => []],
+    ["something that is no number", () => ({ computed_tokens: "many" }), (state) => state, () => []],
+  ])("because it says %s is not believed, and is left alone", async (_, facts, change, stop) => {
     const state = change(stateOf(model, 4));
     origin.answer = says(tokens, resultFrame(3, 1, { state, facts: facts() }));
-    expect((await faultOf(() => run({ stop: stop() }))).code).toBe("origin_failed");
+    expect((await faultOf(() => run({ stop: stop(), maxTokens: 1 }))).code).toBe("origin_failed");
+    expect(engine.awayMs).toBe(60_000);
+  });
+
+  it.each<[string, Answer]>([
+    ["tokens that are none", says(frameOf("tokens", { tokens: "eight" }))],
+    ["tokens that the model has not", says(frameOf("tokens", { tokens: [2 ** 30] }))],
+    ["the end of a reply before it is as long as it may be", (...asked) => says(tokens, resultFrame(3, 1))(...asked)],
+    ["an error that is none", says(frameOf("error", { fault: 1 }))],
+    [
+      "an answer that is none",
+      (_, response) => void response.writeHead(500, { "x-griffin-protocol": "1" }).end("Oh no"),
+    ],
+  ])("because it sends %s is left alone, and asked again when that is over", async (_, answer) => {
+    origin.answer = answer;
+    expect((await faultOf(() => run({ maxTokens: 2 }))).code).toBe("origin_failed");
+    expect(engine.awayMs).toBe(60_000);
+    nowMs += 60_000;
+    expect((await faultOf(() => run({ maxTokens: 2 }))).code).toBe("origin_failed");
+    // The one that asked is not waited for: it has failed.
+    expect(engine.awayMs).toBe(60_000);
   });
 
   it("because it ran another checkpoint is not believed", async () => {
@@ -459,5 +487,9 @@ describe("what an origin says", () => {
     origin.answer = (_, response) => void response.writeHead(502).end("Bad gateway");
     expect((await faultOf(run)).code).toBe("origin_away");
     expect(engine.awayMs).toBe(4_000);
+    nowMs += 4_000;
+    // Ray Serve before its application is there.
+    origin.answer = (_, response) => void response.writeHead(404).end("Path '/v1/generate' not found.");
+    expect((await faultOf(run)).code).toBe("origin_away");
   });
 });
