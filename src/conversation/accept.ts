@@ -5,7 +5,7 @@ import { GriffinError } from "../errors.ts";
 import type { Config } from "../model/config.ts";
 import { readCall } from "../model/tool-text.ts";
 import { mostReplyTokens, type TurnRequest } from "./protocol.ts";
-import { samplingOf } from "./run-turn.ts";
+import { samplingOf } from "./reading.ts";
 import { checkFormats, mayCall } from "./turn-format.ts";
 import type { Store, TurnRow, TurnStep } from "./store.ts";
 import { branchHead, turnStep } from "./view.ts";

@@ -3,6 +3,7 @@
 import type { PlacedEngine } from "../engine/placed.ts";
 import { reportToken, type TokenReport } from "../engine/log-probabilities.ts";
 import { together, type RanAt } from "../engine/placement.ts";
+import { readAll } from "../engine/read-all.ts";
 import { parseSampling } from "../engine/sampling.ts";
 import { GriffinError } from "../errors.ts";
 import type { State } from "../model/state.ts";
@@ -25,7 +26,8 @@ import { eventLines } from "./event-lines.ts";
 import { EventQueue } from "./event-queue.ts";
 import { moderationOf, outputGate, type Moderation } from "./moderation.ts";
 import { Placing } from "./placed-tokens.ts";
-import { publicError, readAll, samplingOf } from "./run-turn.ts";
+import { samplingOf } from "./reading.ts";
+import { publicError } from "./run-turn.ts";
 import { blamed } from "./blame.ts";
 import { encodeRaw, tokenizerOf } from "./tokens.ts";
 import { checkFormats, formatOf } from "./turn-format.ts";

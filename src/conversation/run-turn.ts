@@ -1,22 +1,21 @@
 // One turn from its stored request to its commit. Everything it needs is in the store, so it can be begun again by
 // another process: the same tokens come, because sampling depends on seed and position alone.
-import { isOfOrigin, type PlacedEngine, type PlacedResult } from "../engine/placed.ts";
-import type { GeneratedToken, Turn, TurnResult } from "../engine/engine.ts";
+import type { TurnResult } from "../engine/engine.ts";
+import { isOfOrigin, type PlacedEngine } from "../engine/placed.ts";
+import { readAll } from "../engine/read-all.ts";
 import { createSpelling } from "../engine/spelling.ts";
 import { GriffinError, type ErrorCode } from "../errors.ts";
-import { renderPrompt } from "../model/chat-template.ts";
 import type { RunningCharge } from "./charges.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import type { LiveTurn } from "./live-turn.ts";
 import { moderationOf, outputGate } from "./moderation.ts";
-import type { TurnEvent, TurnOptions, TurnStatus, TurnUsage, TurnView } from "./protocol.ts";
-import { identityOf, recall, recentTokens, type Past } from "./recall.ts";
+import type { TurnEvent, TurnStatus, TurnUsage, TurnView } from "./protocol.ts";
+import { readingOf, type Reading } from "./reading.ts";
+import { identityOf } from "./recall.ts";
 import { ReplyLog } from "./reply-log.ts";
-import { sharedStart, type Start } from "./shared-start.ts";
 import type { Store, TokenLogProbabilities, TurnRow } from "./store.ts";
 import { tokenEvent } from "./token-event.ts";
-import { formatOf, toldTools } from "./turn-format.ts";
 import { turnRow, viewOf } from "./view.ts";
 
 export interface TurnHost {
@@ -111,43 +110,22 @@ function orCancelled(engine: Promise<PlacedEngine>, signal: AbortSignal): Promis
 
 async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: PlacedEngine): Promise<string> {
   const { store } = host;
-  const { tokenizer, chat } = engine;
-  if (tokenizer === null || chat === null) {
-    throw new GriffinError("unsupported", `The model "${row.options.model}" has no tokenizer or no chat tokens.`);
-  }
+  const { tokenizer } = engine;
   const moderation = moderationOf(host.env);
-  const past = recall(store, row.parent, engine);
-  const messages = [...past.messages, ...toldTools(row.options), ...row.messages];
-  if (moderation?.input) await moderation.check(messages.map(({ content }) => content).join("\n"));
-  const prompt = renderPrompt(messages, tokenizer, chat, past.lastToken);
-  const unread = [...past.tokens, ...prompt];
-  await host.charge.cover(unread.length + row.options.maxTokens);
-  const start = isCold(past) ? await sharedStart(messages, prompt, engine, row.options, host.env) : null;
-  if (start?.isNew) live.sharedTokens = start.state.position;
-  const isShared = start !== null && live.sharedTokens === 0;
-  const asked = start === null ? turnOf(row, store, engine, unread, past) : turnFrom(row, engine, prompt, start);
-  const turn = {
-    ...asked,
-    isBatch: row.options.isBatch,
-    isBegun: row.attempts > 1 || row.options.background,
-    isLast: !row.options.store,
-  };
+  const reading = await readingOf(host, live, row, engine, moderation);
+  const { turn } = reading;
   const log = new ReplyLog<TokenEvent>({
     store,
     turn: row,
     mark: Number.parseInt(identityOf(engine).checkpoint.slice(0, 8), 16),
-    // Of a batch nobody reads before the end.
-    // Should it begin anew, a shared start may be gone, and all of the prompt be read elsewhere.
-    isHeld: !turn.isBatch && !engine.isRepeatable({ ...turn, tokens: unread }),
+    // Of a batch nobody reads before the end. Begun anew, a turn may find no shared start, and read all of it elsewhere.
+    isHeld: !turn.isBatch && !engine.isRepeatable({ ...turn, tokens: reading.unshared }),
     pass: (event) => live.add(event),
   });
   const gate = outputGate<TokenEvent>(moderation, (event) => log.pass(event));
 
-  const known = start?.state ?? past.state;
-  const newTokens = start === null ? 0 : live.sharedTokens;
-  const cachedTokens = (known?.position ?? 0) - newTokens;
-  if (newTokens > 0) live.usage = read(newTokens);
-  const promptTokens = cachedTokens + newTokens + turn.tokens.length;
+  const count = turn.tokens.length;
+  if (reading.newTokens > 0) live.usage = usageOf(reading, 0, 0, 0);
   const reply: number[] = [];
   const logProbabilities: TokenLogProbabilities[] = [];
   let text = "";
@@ -158,8 +136,7 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
     const passed = gate.add(tokenEvent(reply.length, next, details, tokenizer));
     text += next.text;
     reply.push(token);
-    const computedTokens = promptTokens - cachedTokens + reply.length - 1;
-    live.usage = { promptTokens, cachedTokens, completionTokens: reply.length, computedTokens };
+    live.usage = usageOf(reading, count, reply.length, count + reply.length - 1);
     if (details !== undefined) logProbabilities.push(details);
     return passed;
   });
@@ -167,33 +144,28 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
     .catch((error: unknown) => {
       const isKept = isOfOrigin(error) && live.cancel.signal.aborted && reply.length > 0;
       if (!isKept) throw error;
-      return lostResult(turn, engine, { promptTokens, cachedTokens: cachedTokens + newTokens, reply });
+      return lostResult(reading, engine, reply);
     })
     .finally(() => log.close());
   await gate.end(result.text);
-  if (result.finishReason === "cancelled" && reply.length === 0) {
-    const computedTokens = newTokens + result.computedTokens;
-    live.usage = { ...read(computedTokens), promptTokens: cachedTokens + computedTokens, cachedTokens };
+  const { finishReason, placement, completionTokens, computedTokens } = result;
+  if (finishReason === "cancelled" && reply.length === 0) {
+    live.usage = usageOf(reading, computedTokens, 0, computedTokens);
     throw new GriffinError("cancelled", "The turn was cancelled before its first token.");
   }
   const outcome = {
-    status: statusOf[result.finishReason],
+    status: statusOf[finishReason],
     text: text + result.text,
-    finishReason: result.finishReason,
-    state: isShared ? ("shared" as const) : past.origin,
-    placement: result.placement,
-    usage: {
-      promptTokens,
-      cachedTokens,
-      completionTokens: result.completionTokens,
-      computedTokens: result.computedTokens + newTokens,
-    },
-    promptTokens: prompt,
+    finishReason,
+    state: reading.origin,
+    placement,
+    usage: usageOf(reading, count, completionTokens, computedTokens),
+    promptTokens: reading.prompt,
     replyTokens: reply,
     logProbabilities: row.options.topLogProbabilities === null ? null : logProbabilities,
     nowMs: host.now(),
   };
-  const kept = { state: result.state, identity: identityOf(engine), base: past.base };
+  const kept = { state: result.state, identity: identityOf(engine), base: reading.base };
   const snapshot = row.options.store ? kept : null;
   store.commit(row.turn, outcome, snapshot, host.keepsPrefixes ? row.messages : null);
   await log.end();
@@ -201,89 +173,31 @@ async function generate(host: TurnHost, live: LiveTurn, row: TurnRow, engine: Pl
 }
 
 /** What there is of a turn that was cancelled in the middle of its reply, when its origin was lost with the state. */
-function lostResult(
-  { stop = [] }: Turn,
-  { tokenizer, manifest }: PlacedEngine,
-  { promptTokens, cachedTokens, reply }: { promptTokens: number; cachedTokens: number; reply: readonly number[] },
-) {
-  const spelling = createSpelling(tokenizer, stop, manifest.stop_token_ids);
+function lostResult({ turn, position }: Reading, { tokenizer, manifest }: PlacedEngine, reply: readonly number[]) {
+  const spelling = createSpelling(tokenizer, turn.stop ?? [], manifest.stop_token_ids);
   for (const token of reply) spelling.push(token);
   return {
     text: spelling.end(),
     finishReason: "cancelled" as const,
     placement: "origin" as const,
     completionTokens: reply.length,
-    computedTokens: promptTokens - cachedTokens + reply.length - 1,
-    state: { position: promptTokens + reply.length, data: null },
+    computedTokens: turn.tokens.length + reply.length - 1,
+    state: { position: position + turn.tokens.length + reply.length, data: null },
   };
 }
 
-/** What it costs to have read so many tokens. */
-const read = (tokens: number): TurnUsage => ({
-  promptTokens: tokens,
-  cachedTokens: 0,
-  completionTokens: 0,
-  computedTokens: tokens,
+/** What a turn cost that so far read so many tokens behind its state, and ran so many through the model. */
+const usageOf = (
+  { position, newTokens }: Reading,
+  readTokens: number,
+  completionTokens: number,
+  computedTokens: number,
+): TurnUsage => ({
+  promptTokens: position + readTokens,
+  cachedTokens: position - newTokens,
+  completionTokens,
+  computedTokens: newTokens + computedTokens,
 });
-
-/** Hands on each token. Whatever happens, the engine gets its slot back. */
-export async function readAll(
-  events: ReturnType<PlacedEngine["generate"]>,
-  each: (token: GeneratedToken) => Promise<void> | void,
-): Promise<PlacedResult> {
-  let next = await events.next();
-  try {
-    for (; !next.done; next = await events.next()) {
-      const passed = each(next.value);
-      if (passed !== undefined) await passed;
-    }
-    return next.value;
-  } catch (error) {
-    await events.throw(error).catch(() => undefined);
-    throw error;
-  }
-}
-
-function turnOf(row: TurnRow, store: Store, engine: PlacedEngine, tokens: number[], { state, base }: Past): Turn {
-  const { options } = row;
-  return {
-    tokens,
-    state,
-    history: options.repetitionPenalty === 1 ? [] : recentTokens(store, base, engine, engine.config.window),
-    ...limitsOf(options),
-  };
-}
-
-const limitsOf = (options: TurnOptions) => ({
-  maxTokens: options.maxTokens,
-  stop: options.stop,
-  format: formatOf(options),
-  sampling: samplingOf(options),
-  topLogProbabilities: options.topLogProbabilities ?? undefined,
-});
-
-/** Whether nothing was read and nothing but the turn's own messages is to be read. */
-const isCold = ({ state, tokens, messages, lastToken }: Past): boolean =>
-  state === undefined && tokens.length === 0 && messages.length === 0 && lastToken === null;
-
-/** A turn whose prompt begins with what a state has read. */
-function turnFrom({ options }: TurnRow, engine: PlacedEngine, prompt: number[], { state }: Start): Turn {
-  const { position } = state;
-  return {
-    tokens: prompt.slice(position),
-    state,
-    history: prompt.slice(Math.max(0, position - engine.config.window), position),
-    ...limitsOf(options),
-  };
-}
-
-/** The options that choose tokens, as the engine takes them. */
-export function samplingOf(options: TurnOptions): NonNullable<Turn["sampling"]> {
-  const { temperature, topK, topP, minP, frequencyPenalty, presencePenalty, repetitionPenalty } = options;
-  const penalties = { frequencyPenalty, presencePenalty, repetitionPenalty };
-  const logitBias = new Map(options.logitBias.map(({ token, bias }) => [token, bias]));
-  return { temperature, topK, topP, minP, ...penalties, logitBias, seed: BigInt(options.seed) };
-}
 
 /** What a caller may know of a failure. */
 export function publicError(error: unknown): { code: ErrorCode; message: string } {

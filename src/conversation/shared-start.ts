@@ -3,6 +3,7 @@
 // deletes a response, an item or a conversation makes that object forget first: the next chat with the same texts reads
 // them again. Chats of completions end by themselves, and make nothing forget.
 import type { PlacedEngine } from "../engine/placed.ts";
+import { readAll } from "../engine/read-all.ts";
 import { GriffinError } from "../errors.ts";
 import type { ChatMessage } from "../model/chat-template.ts";
 import { renderSystemPrefix } from "../model/chat-template.ts";
@@ -12,7 +13,6 @@ import type { Env } from "./env.ts";
 import { orDamaged } from "./parts.ts";
 import { rememberedMs, type SharedStart, type TurnOptions } from "./protocol.ts";
 import { identityOf } from "./recall.ts";
-import { readAll } from "./run-turn.ts";
 import type { Store } from "./store.ts";
 
 /**

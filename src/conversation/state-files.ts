@@ -1,13 +1,13 @@
 // States on their way out of a conversation and into one, as files. Going out, a state that was dropped is computed
 // again first. Coming in, it becomes a turn of its own, before which there is nothing.
 import type { PlacedEngine } from "../engine/placed.ts";
+import { readAll } from "../engine/read-all.ts";
 import { decodeStateFile, encodeStateFile, stateFileLimitBytes, type StateModel } from "../engine/state-file.ts";
 import { GriffinError } from "../errors.ts";
 import { engineOf } from "./engines.ts";
 import type { Env } from "./env.ts";
 import type { TurnOptions } from "./protocol.ts";
 import { identityOf, recall, recentTokens } from "./recall.ts";
-import { readAll } from "./run-turn.ts";
 import { snapshotLimit } from "./snapshots.ts";
 import type { NewImport, Store } from "./store.ts";
 import { branchHead, turnRow } from "./view.ts";
