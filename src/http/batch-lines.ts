@@ -23,11 +23,9 @@ export async function runLine(
   env: BatchEnv,
   context: ExecutionContext,
 ): Promise<LineReply> {
-  const headers: Record<string, string> = { "content-type": "application/json" };
-  // A response is kept, in a conversation perhaps: run again, it must not be there twice. The others leave nothing.
-  if (url === "/v1/responses") headers["idempotency-key"] = name;
+  const headers = { "content-type": "application/json" };
   const request = new Request(`https://batch.invalid${url}`, { method: "POST", headers, body, signal });
-  const response = await app.fetch(request, withCaller(env, { tenant, key }), context);
+  const response = await app.fetch(request, withCaller(env, { tenant, key, request: name }), context);
   const answer: unknown = await response.json();
   return {
     status: response.status,

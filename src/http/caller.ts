@@ -7,6 +7,8 @@ export interface Caller {
   tenant: string;
   /** Number of the tenant's key that the work was asked for with; null where the server is open. */
   key: number | null;
+  /** Names the request: sent again, it is the same one. Nobody can guess it. */
+  request: string;
 }
 
 const callerKey = Symbol("caller");

@@ -2,9 +2,10 @@
 // `Idempotency-Key` says which requests are one; with another body it is an error. openai's clients send none, but count
 // their attempts in `x-stainless-retry-count`: an attempt after the first looks for the latest turn that the same
 // request began in the object it names, or in the one that the first attempt made. Without either, equal requests are
-// two turns.
+// two turns. Lines of batches have names of their own.
 import type { Context } from "hono";
 import { rememberedMs } from "../conversation/protocol.ts";
+import { callerOf } from "./caller.ts";
 import type { AppEnv } from "./context.ts";
 import { requestError } from "./errors.ts";
 import { hashedName, randomName } from "./object-names.ts";
@@ -30,6 +31,16 @@ export interface Repeat {
  */
 export async function repeatOf(context: Context<AppEnv>, body: string, makesObject: boolean): Promise<Repeat> {
   const { req: request } = context;
+  const caller = callerOf(context.env);
+  if (caller !== null) {
+    const named = await hashedName("caller", caller.request);
+    return {
+      repeatKey: named,
+      repeatWithinMs: rememberedMs,
+      isNamed: true,
+      newObject: await hashedName("made", named),
+    };
+  }
   const repeatKey = await hashedName("body", request.path, body);
   const key = request.header(keyHeader);
   if (key === undefined) {

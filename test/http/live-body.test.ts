@@ -58,7 +58,7 @@ it("an answer that fails after it began is broken off, and the log says why", as
 });
 
 it("a request of the server's own waits for the status, however long", async () => {
-  const own = withCaller({} as BatchEnv, { tenant: "", key: null });
+  const own = withCaller({} as BatchEnv, { tenant: "", key: null, request: "" });
   const { response } = await ask(() => ({ a: 1 }), 60, own);
   expect(await response.text()).toBe('{"a":1}');
   const fails = () => {

@@ -25,6 +25,12 @@ const lines = Array.from({ length: lineCount }, (_, i) => {
   return malformed.get(i) ?? JSON.stringify({ custom_id: `r${i}`, method: "POST", url: "/v1/chat/completions", body });
 });
 
+interface Outcome {
+  custom_id: string | null;
+  response: { body: { id: string } } | null;
+  error: { line: number } | null;
+}
+
 interface BatchBody {
   id: string;
   status: string;
@@ -52,10 +58,10 @@ describe(`a batch of ${lineCount} lines`, () => {
   };
   const post = <T>(path: string, body: object) =>
     ask<T>(path, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
-  const ids = async (file: string) => {
+  const outcomesIn = async (file: string) => {
     const text = await (await fetch(`${server.url}/v1/files/${file}/content`)).text();
     const read = text.trimEnd().split("\n");
-    return read.map((line) => JSON.parse(line) as { custom_id: string | null; error: { line: number } | null });
+    return read.map((line) => JSON.parse(line) as Outcome);
   };
 
   it("has 495 results and 5 errors, once each, though the server is killed twice, and its end is told", async () => {
@@ -90,10 +96,13 @@ describe(`a batch of ${lineCount} lines`, () => {
     expect(killedAt[1]).toBeLessThan(495);
     const done = await ask<BatchBody>(`/batches/${id}`);
     expect(done.request_counts).toEqual({ total: 500, completed: 495, failed: 5 });
-    const answered = (await ids(done.output_file_id)).map(({ custom_id: each }) => each);
+    const outcomes = await outcomesIn(done.output_file_id);
+    const answered = outcomes.map(({ custom_id: each }) => each);
     const expected = lines.flatMap((_, i) => (malformed.has(i) ? [] : [`r${i}`]));
     expect(answered.toSorted()).toEqual(expected.toSorted());
-    const errors = (await ids(done.error_file_id)).map(({ error }) => error?.line);
+    // What ran when the server was killed went on as the same turn: each chat has one.
+    expect(outcomes.filter(({ response }) => !response?.body.id.endsWith("_1"))).toEqual([]);
+    const errors = (await outcomesIn(done.error_file_id)).map(({ error }) => error?.line);
     expect(errors).toEqual([...malformed.keys()].map((i) => i + 1));
 
     await expect.poll(() => receiver.received.length, { timeout: 5_000 }).toBeGreaterThan(0);
