@@ -13,14 +13,16 @@ await freePort("PORT"); // the edge's: better said now than when the origin is t
 const url = `http://127.0.0.1:${port}`;
 const key = process.env["ORIGIN_KEY"] || randomBytes(24).toString("hex");
 
-if (!installPython(originEnvironment))
-  refuse("The origin's Python packages cannot be installed: it needs Python 3.11.");
+/** Variables of the griffin program, which mean nothing to an origin. */
+const ofTheProgram = new Set(["GRIFFIN_API_KEY", "GRIFFIN_ADMIN_KEY", "GRIFFIN_HOOK_SECRET"]);
+
+if (!installPython(originEnvironment)) refuse("The origin's Python packages could not be installed.");
 console.log("Starting the origin, which compiles its programs …");
 const origin = spawn(pythonOf(originEnvironment), ["-m", "griffin_origin", "--port", port, "--with-parent"], {
   cwd: path.join(root, "origin"),
   env: {
     ...compileCache,
-    ...process.env,
+    ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !ofTheProgram.has(name))),
     GRIFFIN_CHECKPOINT: path.resolve(root, process.env["GRIFFIN_CHECKPOINT"] ?? "models/pocket"),
     GRIFFIN_ORIGIN_KEY: key,
   },
@@ -35,7 +37,7 @@ while (!(await fetch(`${url}/v1/models`, { headers }).catch(() => null))?.ok && 
 if (hasEnded()) refuse("The origin did not start.");
 console.log(`The origin is at ${url}`);
 origin.once("exit", (code) => {
-  if (code !== 0) console.error("The origin has ended before it was told to. The edge goes on without it.");
+  if (code !== 0) console.error("The origin has ended. The edge goes on without it; started anew, both are there.");
 });
 Object.assign(process.env, { ORIGIN_URL: url, ORIGIN_KEY: key });
 await import("./dev.ts");
