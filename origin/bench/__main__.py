@@ -39,7 +39,8 @@ def main(arguments: list[str]) -> None:
     format = options.format or ("f32" if jax.default_backend() == "cpu" else "bf16")
     mode = " --exact" if options.exact else ""
     wanted = " ".join(options.sections)
-    command = f"python -m bench {wanted} --shapes {shapes} --format {format}{mode}".replace("  ", " ")
+    command = f"python -m bench {wanted} --shapes {shapes} --format {format}{mode} --rounds {options.rounds}"
+    command = command.replace("  ", " ")
 
     run = Run(griffin(shapes, format), PLANS[shapes], options.rounds, options.exact)
     machine, done = summary(), []
