@@ -169,23 +169,31 @@ class Batcher:
 
     def _admit(self) -> list[Turn]:
         """Gives slots to those who wait, in their order. Those that were cancelled and have nothing to read need none."""
-        now = time.monotonic()
         self._expire()
+        oldest = time.monotonic() - self._settings.wait_seconds
         admitted = []
         still = deque()
         for turn in self._waiting:
-            if turn.is_dropped or now - turn.began_at > self._settings.wait_seconds:
-                self._leave(turn, GriffinError("busy", "No slot came in time."))
+            if turn.is_dropped:
+                self._leave(turn, _no_slot())
                 continue
-            needs_slot = turn.slot is None and not turn.has_ended
-            if needs_slot and self._free:
-                turn.slot = self._free.pop()
-            elif needs_slot and self._kept:
-                turn.slot = self._kept.popitem(last=False)[1].slot
-            (still if needs_slot and turn.slot is None else admitted).append(turn)
+            if turn.slot is None and not turn.has_ended:
+                turn.slot = self._free_slot()
+            if turn.slot is not None or turn.has_ended:
+                admitted.append(turn)
+            elif turn.began_at < oldest:
+                self._leave(turn, _no_slot())
+            else:
+                still.append(turn)
         self._waiting = still
         self._running += admitted
         return admitted
+
+    def _free_slot(self) -> int | None:
+        """One that holds nothing, or else the warm state that was used least recently; None where turns have them all."""
+        if self._free:
+            return self._free.pop()
+        return self._kept.popitem(last=False)[1].slot if self._kept else None
 
     def _leave(self, turn: Turn, error: GriffinError) -> None:
         """Ends a turn that has no result."""
@@ -375,6 +383,10 @@ class Batcher:
             self._kept.clear()
             self._free = list(range(self._settings.slots))
         self._slots.reset()
+
+
+def _no_slot() -> GriffinError:
+    return GriffinError("busy", "No slot came in time.")
 
 
 class Reports:

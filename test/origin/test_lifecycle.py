@@ -165,21 +165,50 @@ def test_decoding_goes_on_while_a_long_prompt_is_read(client):
         assert int(pending.result().metadata["prompt_tokens"]) > 0
 
 
+@contextmanager
+def held_decoding(origin):
+    """A dispatch has begun, and does not end before the event that is given is set."""
+    slots, decode = origin.batcher._slots, origin.batcher._slots.decode
+    is_held, may_go_on = threading.Event(), threading.Event()
+
+    def held(*args):
+        is_held.set()
+        assert may_go_on.wait(60)
+        return decode(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slots, "decode", held)
+        assert is_held.wait(60)
+        try:
+            yield may_go_on
+        finally:
+            may_go_on.set()
+
+
+def test_a_turn_that_a_slot_is_there_for_is_taken_however_long_a_step_was():
+    with serving(wait_seconds=0.2) as (origin, url), ThreadPoolExecutor(2) as pool:
+        client = Client(url)
+        kept = client.generate(PROMPT, client.options(2, keep="ada"))
+        warm = {"key": "ada", "position": kept.state[0], "fingerprint": kept.metadata["fingerprint"]}
+        with streaming(client, client.options(LONG, stop_tokens=[])), held_decoding(origin) as may_go_on:
+            pending = [pool.submit(client.generate, [7], client.options(2, warm=given)) for given in (warm, None)]
+            wait_until(lambda: len(origin.batcher._waiting) == 2)
+            time.sleep(2 * origin.settings.wait_seconds)
+            may_go_on.set()
+            assert [answer.result().error for answer in pending] == [None, None]
+
+
 def test_prompts_that_are_read_between_two_dispatches_are_together_as_long_as_one_chunk(client, origin, monkeypatch):
     slots, did = origin.batcher._slots, []
     read, decode = slots.read, slots.decode
-    is_held, may_go_on = threading.Event(), threading.Event()
-
-    def held_decode(*args):
-        is_held.set()
-        assert may_go_on.wait(20)
-        did.append("decode")
-        return decode(*args)
-
-    with ThreadPoolExecutor(3) as pool, streaming(client, client.options(LONG, stop_tokens=[])):
-        monkeypatch.setattr(slots, "read", lambda *args: (did.append("read"), read(*args)))
-        monkeypatch.setattr(slots, "decode", held_decode)
-        assert is_held.wait(20)
+    monkeypatch.setattr(slots, "read", lambda *args: (did.append("read"), read(*args)))
+    monkeypatch.setattr(slots, "decode", lambda *args: (did.append("decode"), decode(*args))[1])
+    with (
+        ThreadPoolExecutor(3) as pool,
+        streaming(client, client.options(LONG, stop_tokens=[])),
+        held_decoding(origin) as may_go_on,
+    ):
+        did.clear()
         pending = [pool.submit(client.prefill, [7]) for _ in range(3)]
         wait_until(lambda: len(origin.batcher._waiting) == 3)
         may_go_on.set()
