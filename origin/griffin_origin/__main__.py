@@ -50,7 +50,7 @@ def serve(origin: Origin, host: str, port: int) -> bool:
     threading.Thread(target=end_with_the_batcher, daemon=True).start()
     with suppress(KeyboardInterrupt):
         server.run()
-    return server.started and origin.batcher.join()
+    return server.started and origin.batcher.ended_well
 
 
 def end_with(parent: int) -> None:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .batcher import away
 from .errors import GriffinError
 from .origin import Origin
 from .protocol import STATUS, VERSION, WAITING, error_body, frame, internal, read_turn
@@ -28,7 +29,7 @@ def create_app(origin: Origin) -> ASGIApp:
 
     def health(_: Request) -> Response:
         if not origin.batcher.is_healthy:
-            raise GriffinError("busy", "This origin is stopping.")
+            raise away()
         return JSONResponse({"status": "ok"})
 
     def models(_: Request) -> Response:

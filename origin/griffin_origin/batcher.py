@@ -2,6 +2,8 @@
 chunk's worth of prompts, and decodes all rows that reply by one dispatch. So a long prompt delays a reply's next tokens by
 one chunk at most, and a turn may come and go while others run; a row never sees its neighbours.
 
+A device may hang, and with it that thread. So a second one looks at the clock: it ends what takes too long.
+
 `submit`, `cancel` and `drop` may be called from any thread.
 """
 
@@ -30,6 +32,15 @@ log = logging.getLogger(__name__)
 WRITERS = 2
 #: So many results may be in the making, each with a state: then the batch waits for them.
 MOST_RESULTS = 2 * WRITERS
+#: How often the clock is looked at.
+WATCH_SECONDS = 0.5
+#: So long the step that runs may take to end when the origin is closed; one that hangs is left behind.
+CLOSE_SECONDS = 5
+
+
+def away() -> GriffinError:
+    """What a client learns of an origin that runs no turns."""
+    return GriffinError("busy", "This origin is stopping, or its device does not answer.")
 
 
 @dataclass(frozen=True)
@@ -57,21 +68,28 @@ class Batcher:
         self._free = list(range(settings.slots))
         self._kept: OrderedDict[str, Kept] = OrderedDict()  # least recently used first
         self._by_id: dict[str, Turn] = {}
-        self._is_closing = False
+        self._step_began_at: float | None = None  # None between steps
+        self._closing = threading.Event()
         self._has_failed = False
         self._writers = ThreadPoolExecutor(WRITERS, "results")
         self._room_for_results = threading.Semaphore(MOST_RESULTS)
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._watch, name="batcher's clock", daemon=True).start()
 
     @property
     def is_healthy(self) -> bool:
-        return self._thread.is_alive() and not self._is_closing
+        """Whether turns run: neither is it over, nor does the device hang."""
+        return self._thread.is_alive() and not self._closing.is_set() and not self._hangs
 
-    def join(self) -> bool:
-        """Waits until it is over; False where that was a failure, and not `close`."""
+    @property
+    def ended_well(self) -> bool:
+        """Whether it is over because it was closed, and not because of a failure."""
+        return not self._thread.is_alive() and not self._has_failed
+
+    def join(self) -> None:
+        """Waits until it is over."""
         self._thread.join()
-        return not self._has_failed
 
     def check_room(self) -> None:
         """Fails with `busy` where no turn would be taken, not even one that goes on with a warm state."""
@@ -118,24 +136,42 @@ class Batcher:
     def close(self) -> None:
         """Ends everything; turns in the making fail with `busy`."""
         with self._changed:
-            self._is_closing = True
+            self._closing.set()
+            self._end_all()
             self._changed.notify()
-        self._thread.join()
-        self._writers.shutdown()
+        self._thread.join(CLOSE_SECONDS)
+        self._writers.shutdown(wait=False)
 
     # -- with _changed held
 
+    @property
+    def _hangs(self) -> bool:
+        began_at = self._step_began_at
+        return began_at is not None and time.monotonic() - began_at > self._settings.step_seconds
+
     def _check(self, needs_slot: bool) -> None:
-        if self._is_closing:
-            raise GriffinError("busy", "This origin is stopping.")
+        if not self.is_healthy:
+            raise away()
         without_slot = sum(turn.slot is None for turn in self._waiting)
         if needs_slot and without_slot >= self._settings.queue + len(self._free) + len(self._kept):
             raise GriffinError("busy", f"All slots are taken and {len(self._waiting)} turns wait.")
 
     def _drop(self, turn: Turn) -> None:
-        turn.is_dropped = True
-        turn.deliver(b"", True)
-        self._changed.notify()
+        self._give_up(turn, "dropped", b"")
+
+    def _end(self, turn: Turn, error: GriffinError) -> None:
+        self._give_up(turn, error.code, error_frame(error))
+
+    def _end_all(self) -> None:
+        for turn in [*self._running, *self._waiting]:
+            self._end(turn, away())
+
+    def _give_up(self, turn: Turn, why: str, last: bytes) -> None:
+        """Nobody waits for it any more: the step that runs may still use its slot, then it leaves."""
+        if turn.given_up is None:
+            turn.given_up = why
+            turn.deliver(last, True)
+            self._changed.notify()
 
     def _take(self, warm: Warm) -> int:
         kept = self._kept.get(warm.key)
@@ -149,7 +185,7 @@ class Batcher:
     def _release(self, turn: Turn) -> dict[str, str]:
         """Keeps or frees the slot of a turn that has ended; gives what its result says of that."""
         key = turn.request.keep
-        if key is None or turn.is_dropped or turn.position == 0:
+        if key is None or turn.given_up or turn.position == 0:
             self._free.append(turn.slot)
             return {}
         if (older := self._kept.pop(key, None)) is not None:
@@ -168,26 +204,23 @@ class Batcher:
             self._free.append(self._kept.popitem(last=False)[1].slot)
 
     def _admit(self) -> list[Turn]:
-        """Gives slots to those who wait, in their order. Those that were cancelled and have nothing to read need none."""
-        self._expire()
-        oldest = time.monotonic() - self._settings.wait_seconds
-        admitted = []
-        still = deque()
-        for turn in self._waiting:
-            if turn.is_dropped:
-                self._leave(turn, _no_slot())
-                continue
-            if turn.slot is None and not turn.has_ended:
-                turn.slot = self._free_slot()
-            if turn.slot is not None or turn.has_ended:
-                admitted.append(turn)
-            elif turn.began_at < oldest:
-                self._leave(turn, _no_slot())
-            else:
-                still.append(turn)
-        self._waiting = still
+        """Takes out those who were given up, then gives slots to those who wait, in their order."""
+        for turn in [turn for turn in self._running if turn.given_up]:
+            self._running.remove(turn)
+            self._leave(turn)
+        for turn in [turn for turn in self._waiting if turn.given_up]:
+            self._waiting.remove(turn)
+            self._leave(turn)
+        self._give_slots()
+        admitted = [turn for turn in self._waiting if not _needs_slot(turn)]
+        self._waiting = deque(turn for turn in self._waiting if _needs_slot(turn))
         self._running += admitted
         return admitted
+
+    def _give_slots(self) -> None:
+        for turn in self._waiting:
+            if _needs_slot(turn) and not turn.given_up:
+                turn.slot = self._free_slot()
 
     def _free_slot(self) -> int | None:
         """One that holds nothing, or else the warm state that was used least recently; None where turns have them all."""
@@ -195,16 +228,34 @@ class Batcher:
             return self._free.pop()
         return self._kept.popitem(last=False)[1].slot if self._kept else None
 
-    def _leave(self, turn: Turn, error: GriffinError) -> None:
-        """Ends a turn that has no result."""
+    def _leave(self, turn: Turn) -> None:
+        """Forgets a turn that was given up, and frees its slot."""
         self._forget(turn)
         if turn.slot is not None:
             self._free.append(turn.slot)
-        self._metrics.turns.labels("dropped" if turn.is_dropped else error.code).inc()
-        if not turn.is_dropped:
-            turn.deliver(error_frame(error), True)
+        self._metrics.turns.labels(turn.given_up).inc()
 
-    # -- the thread
+    # -- the clock's thread
+
+    def _watch(self) -> None:
+        while not self._closing.wait(WATCH_SECONDS):
+            with self._changed:
+                self._expire()
+                self._give_slots()  # those for whom there is one do not wait for it, however long the step is
+                if self._hangs:
+                    self._end_all()
+                for turn in [*self._running, *self._waiting]:
+                    self._end_late(turn)
+
+    def _end_late(self, turn: Turn) -> None:
+        seconds = time.monotonic() - turn.began_at
+        if _needs_slot(turn) and seconds > self._settings.wait_seconds:
+            self._end(turn, GriffinError("busy", "No slot came in time."))
+        elif seconds > self._settings.turn_seconds:
+            limit = self._settings.turn_seconds
+            self._end(turn, GriffinError("timeout", f"The turn took longer than {limit:g} s."))
+
+    # -- the device's thread
 
     def _run(self) -> None:
         try:
@@ -213,39 +264,29 @@ class Batcher:
             self._has_failed = True
             raise
         finally:  # whatever ended it: nobody waits for a thread that is gone
+            self._closing.set()
             with self._changed:
-                self._is_closing = True
-                for turn in [*self._running, *self._waiting]:
-                    self._leave(turn, GriffinError("busy", "This origin is stopping."))
+                self._end_all()
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._is_closing or self._running or self._waiting):
-                    self._changed.wait(timeout=1)
-                    self._expire()
-                if self._is_closing:
+                self._step_began_at = None
+                self._changed.wait_for(lambda: self._closing.is_set() or self._running or self._waiting)
+                if self._closing.is_set():
                     return
                 admitted = self._admit()
-                overdue = self._running_out()
+                self._step_began_at = time.monotonic()
             try:
-                self._step(admitted, overdue)
+                self._step(admitted)
                 continue
             except Exception:
                 log.exception("a dispatch failed; all running turns end and the slots begin anew")
             self._begin_anew()  # not before the exception is gone, and with it what holds the slots
 
-    def _running_out(self) -> list[Turn]:
-        now = time.monotonic()
-        late = [turn for turn in self._running if turn.is_dropped or now - turn.began_at > self._settings.turn_seconds]
-        self._running = [turn for turn in self._running if turn not in late]
-        for turn in late:
-            self._leave(turn, GriffinError("timeout", f"The turn took longer than {self._settings.turn_seconds:g} s."))
-        return late
-
-    def _step(self, admitted: list[Turn], overdue: list[Turn]) -> None:
+    def _step(self, admitted: list[Turn]) -> None:
         for turn in admitted:
-            if turn not in overdue and turn.slot is not None:
+            if turn.slot is not None:
                 self._begin(turn)
         self._read()
         replying = [turn for turn in self._running if not turn.is_reading and not turn.has_ended]
@@ -332,7 +373,8 @@ class Batcher:
         log.error("the state or the logits of a row are not finite; its turn fails")
         with self._changed:
             self._running.remove(turn)
-            self._leave(turn, internal())
+            self._end(turn, internal())
+            self._leave(turn)
 
     def _finish(self, turn: Turn) -> None:
         """Keeps or frees the slot; the result is written elsewhere, while this thread goes on."""
@@ -369,24 +411,22 @@ class Batcher:
     def _begin_anew(self) -> None:
         """After a failed dispatch nothing is known of the donated buffers, so no state in them is gone on with."""
         with self._changed:
-            for turn in self._running:
+            lost = [*self._running, *(turn for turn in self._waiting if turn.request.warm is not None)]
+            self._waiting = deque(turn for turn in self._waiting if turn.request.warm is None)
+            for turn in [*lost, *self._waiting]:
                 turn.slot = None
-                self._leave(turn, internal())
-            waiting, self._waiting = self._waiting, deque()
-            for turn in waiting:
-                if turn.slot is None:
-                    self._waiting.append(turn)
-                else:
-                    turn.slot = None
-                    self._leave(turn, internal())
+            for turn in lost:
+                self._end(turn, internal())
+                self._leave(turn)
             self._running = []
             self._kept.clear()
             self._free = list(range(self._settings.slots))
         self._slots.reset()
 
 
-def _no_slot() -> GriffinError:
-    return GriffinError("busy", "No slot came in time.")
+def _needs_slot(turn: Turn) -> bool:
+    """One that was cancelled and has nothing to read needs none."""
+    return turn.slot is None and not turn.has_ended
 
 
 class Reports:

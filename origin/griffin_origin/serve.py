@@ -50,7 +50,7 @@ class GriffinOrigin:
     def check_health(self) -> None:
         """Ray Serve replaces a replica of which this fails."""
         if not self._origin.batcher.is_healthy:
-            raise RuntimeError("The batcher has stopped.")
+            raise RuntimeError("The batcher has stopped, or its device does not answer.")
 
 
 app = GriffinOrigin.bind()

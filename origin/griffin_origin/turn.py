@@ -22,7 +22,7 @@ class Turn:
     began_at: float = field(default_factory=time.monotonic)
     slot: int | None = None
     is_cancelled: bool = False  # its client wants it to end, and its state
-    is_dropped: bool = False  # its client is gone
+    given_up: str | None = None  # why nobody waits for it any more: "dropped" by its client, or the code of an error
 
     def __post_init__(self) -> None:
         request = self.request

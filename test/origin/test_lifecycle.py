@@ -1,7 +1,11 @@
 """What becomes of slots: cancelled turns, clients that go, warm states, full queues, failures."""
 
 import asyncio
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -14,7 +18,7 @@ import httpx
 import numpy as np
 import pytest
 from client import Answer, Client, body, frames, gather, take
-from conftest import SETTINGS, free_port, serving, small_checkpoint, small_model, wait_until
+from conftest import ROOT, SETTINGS, free_port, is_up, serving, small_checkpoint, small_model, wait_until
 
 from griffin_origin.__main__ import serve
 from griffin_origin.app import create_app
@@ -319,6 +323,69 @@ def test_a_turn_that_takes_too_long_ends():
         wait_until(lambda: idle(origin))
 
 
+def test_limits_hold_though_a_step_does_not_end(client, origin, monkeypatch):
+    with (
+        ThreadPoolExecutor(SETTINGS.slots) as pool,
+        streaming(client, client.options(LONG, stop_tokens=[])) as (answer, rest),
+        held_decoding(origin),
+    ):
+        monkeypatch.setattr(origin.batcher, "_settings", replace(origin.settings, wait_seconds=0.5, turn_seconds=2))
+        pending = [pool.submit(client.generate, PROMPT) for _ in range(SETTINGS.slots)]
+        assert sorted(each.result().error["code"] for each in pending) == ["busy", "timeout", "timeout", "timeout"]
+        assert read_on(answer, rest).error["code"] == "timeout"
+    wait_until(lambda: idle(origin))
+
+
+def test_an_origin_whose_device_hangs_is_not_healthy_and_holds_no_turns(client, origin, monkeypatch):
+    with (
+        ThreadPoolExecutor(1) as pool,
+        streaming(client, client.options(LONG, stop_tokens=[])) as (answer, rest),
+        held_decoding(origin),
+    ):
+        pending = pool.submit(client.generate, PROMPT)
+        wait_until(lambda: len(origin.batcher._waiting) == 1)
+        assert client.http.get("/health").status_code == 200
+        with monkeypatch.context() as patch:
+            patch.setattr(origin.batcher, "_settings", replace(origin.settings, step_seconds=0.1))
+            assert pending.result().error["code"] == "busy"
+            assert read_on(answer, rest).error["code"] == "busy"
+            assert client.http.get("/health").status_code == 503
+            assert client.refusal("/v1/generate", body(client.model, PROMPT, client.options())) == (503, "busy")
+    assert client.http.get("/health").status_code == 200
+    assert client.generate(PROMPT).metadata
+
+
+HANGS = """
+import threading
+from griffin_origin.__main__ import main
+from griffin_origin.slots import Slots
+
+warm_up = Slots.warm_up
+def warm_up_and_hang(slots):
+    warm_up(slots)
+    slots.decode = lambda *_: threading.Event().wait()
+Slots.warm_up = warm_up_and_hang
+main()
+"""
+
+
+def test_a_process_whose_device_hangs_ends_when_it_is_told_to():
+    port = free_port()
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT / "origin"), "GRIFFIN_CHECKPOINT": str(small_checkpoint()),
+        "GRIFFIN_SLOTS": "4", "GRIFFIN_CHUNK_TOKENS": "16", "GRIFFIN_STEP_SECONDS": "1",
+    }  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-c", HANGS, "--port", str(port)], env=environment)
+    try:
+        wait_until(lambda: process.poll() is not None or is_up(port), 300)
+        client = Client(f"http://127.0.0.1:{port}")
+        assert client.generate(PROMPT).error["code"] == "busy"
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    finally:
+        process.kill()
+
+
 def test_results_that_are_in_the_making_are_few(client, origin, monkeypatch):
     may_go_on, arrays_of = threading.Event(), Model.arrays_of
     monkeypatch.setattr(Model, "arrays_of", lambda *args: (may_go_on.wait(20), arrays_of(*args))[1])
@@ -410,7 +477,8 @@ def test_stopping_tells_those_that_run():
             assert read_on(answer, rest).error["code"] == "busy"
         assert client.http.get("/health").status_code == 503
         assert client.refusal("/v1/generate", body(client.model, PROMPT, client.options())) == (503, "busy")
-        assert origin.batcher.join()
+        origin.batcher.join()
+        assert origin.batcher.ended_well
 
 
 def test_a_client_that_closes_while_it_waits_leaves_the_queue():

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 from client import Answer, Client, body, frames, take
-from conftest import ROOT, free_port, small_checkpoint, wait_until
+from conftest import ROOT, free_port, is_up, small_checkpoint, wait_until
 from ray.serve.schema import ServeDeploySchema
 
 from griffin_origin.serve import ROUTER, GriffinOrigin, replica_settings
@@ -90,13 +90,6 @@ applications:
 
 def log_of(folder: Path) -> str:
     return (folder / "log").read_text()
-
-
-def is_up(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=2, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def connect(url: str, session: str) -> Client:
