@@ -46,11 +46,11 @@ def create_app(origin: Origin) -> ASGIApp:
         return await begin(request, generates=False)
 
     async def begin(request: Request, generates: bool) -> ASGIApp:
-        origin.batcher.check_room()
         served, seconds = origin.served, origin.settings.body_seconds
-        body = await _read_body(request, served.body_bytes, seconds)
-        stream = FrameStream(origin)
-        stream.begin(await run_in_threadpool(stream.turn_of, body, generates))
+        with origin.batcher.reading_body():
+            body = await _read_body(request, served.body_bytes, seconds)
+            stream = FrameStream(origin)
+            stream.begin(await run_in_threadpool(stream.turn_of, body, generates))
         return stream
 
     def cancel(request: Request) -> Response:
@@ -113,7 +113,7 @@ def _guarded(app: ASGIApp, origin: Origin) -> ASGIApp:
     return guarded
 
 
-async def _read_body(request: Request, most_bytes: int, seconds: float) -> bytes:
+async def _read_body(request: Request, most_bytes: int, seconds: float) -> bytearray:
     too_large = GriffinError("too_large", f"The body has more than {most_bytes} bytes.")
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > most_bytes:
@@ -129,7 +129,7 @@ async def _read_body(request: Request, most_bytes: int, seconds: float) -> bytes
         raise GriffinError("timeout", f"The body did not come within {seconds:g} s.") from None
     except ClientDisconnect:
         raise GriffinError("invalid_argument", "The body was cut off.") from None
-    return bytes(body)
+    return body
 
 
 class FrameStream:
@@ -142,7 +142,7 @@ class FrameStream:
         self._frames: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
 
-    def turn_of(self, body: bytes, generates: bool) -> Turn:
+    def turn_of(self, body: bytearray, generates: bool) -> Turn:
         """The turn in a body, whose frames come here. Takes its time, so not in the loop's thread."""
         return Turn(read_turn(body, self._origin.served, generates), self._origin.spelling, self._deliver)
 

@@ -12,7 +12,9 @@ import secrets
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import jax
@@ -68,6 +70,7 @@ class Batcher:
         self._free = list(range(settings.slots))
         self._kept: OrderedDict[str, Kept] = OrderedDict()  # least recently used first
         self._by_id: dict[str, Turn] = {}
+        self._bodies = 0  # of turns to come, that are being read
         self._step_began_at: float | None = None  # None between steps
         self._closing = threading.Event()
         self._has_failed = False
@@ -91,16 +94,22 @@ class Batcher:
         """Waits until it is over."""
         self._thread.join()
 
-    def check_room(self) -> None:
-        """Fails with `busy` where no turn would be taken, not even one that goes on with a warm state."""
+    @contextmanager
+    def reading_body(self) -> Iterator[None]:
+        """While the body of a turn is read, there is room for the turn. Fails with `busy` where there is none."""
         with self._changed:
-            self._check(needs_slot=not self._kept)
+            self._check_room()
+            self._bodies += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._bodies -= 1
 
     def submit(self, turn: Turn) -> None:
-        """Takes a turn. Fails with `state_needed`, or with `busy` where too many wait."""
+        """Takes a turn, inside `reading_body`. Fails with `state_needed`, or with `busy` where no turns run."""
         with self._changed:
-            # Before a warm state is taken: a turn that is refused must not cost it.
-            self._check(needs_slot=turn.request.warm is None)
+            self._check_health()
             if turn.request.warm is not None:
                 turn.slot = self._take(turn.request.warm)
             if turn.request.id is not None:
@@ -149,12 +158,16 @@ class Batcher:
         began_at = self._step_began_at
         return began_at is not None and time.monotonic() - began_at > self._settings.step_seconds
 
-    def _check(self, needs_slot: bool) -> None:
+    def _check_health(self) -> None:
         if not self.is_healthy:
             raise away()
-        without_slot = sum(turn.slot is None for turn in self._waiting)
-        if needs_slot and without_slot >= self._settings.queue + len(self._free) + len(self._kept):
-            raise GriffinError("busy", f"All slots are taken and {len(self._waiting)} turns wait.")
+
+    def _check_room(self) -> None:
+        """At most as many turns as slots and places in the queue are there, from the beginning of their bodies."""
+        self._check_health()
+        turns = self._bodies + len(self._waiting) + len(self._running)
+        if turns >= self._settings.slots + self._settings.queue:
+            raise GriffinError("busy", f"All slots are taken, and {turns - self._settings.slots} turns wait or come.")
 
     def _drop(self, turn: Turn) -> None:
         self._give_up(turn, "dropped", b"")

@@ -74,7 +74,7 @@ class TurnRequest:
     keep: str | None
 
 
-def read_turn(body: bytes, served: Served, generates: bool) -> TurnRequest:
+def read_turn(body: bytes | bytearray, served: Served, generates: bool) -> TurnRequest:
     """The turn in a body. Errors come in the order that PROTOCOL.md promises."""
     file = read_tensors(body)
     names = file.metadata

@@ -32,7 +32,7 @@ def _bad(message: str) -> GriffinError:
     return GriffinError("invalid_argument", f"The body is no safetensors file of this protocol: {message}")
 
 
-def read_tensors(body: bytes) -> Tensors:
+def read_tensors(body: bytes | bytearray) -> Tensors:
     """Fails with `invalid_argument` where the file is malformed, has holes, overlaps, or other dtypes than DTYPES."""
     if len(body) < 8:
         raise _bad(f"it has {len(body)} bytes.")
@@ -65,7 +65,7 @@ def header_bytes(body: bytes) -> int:
     return 8 + length
 
 
-def _header(text: bytes) -> dict:
+def _header(text: bytes | bytearray) -> dict:
     def unique(pairs: list) -> dict:
         found = dict(pairs)
         if len(found) < len(pairs):

@@ -1,13 +1,16 @@
 """What becomes of slots: cancelled turns, clients that go, warm states, full queues, failures."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -41,6 +44,15 @@ def streaming(client: Client, options: dict, tokens=PROMPT, **more):
         answer = Answer()
         take(answer, *next(rest))
         yield answer, rest
+
+
+@contextmanager
+def posting(url: str):
+    """A connection over which a request came, but not its body."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n")
+        yield connection
 
 
 @contextmanager
@@ -303,9 +315,7 @@ def test_a_full_queue_is_busy_and_a_wait_has_an_end():
             refused = client.http.post("/v1/generate", content=body(client.model, PROMPT, client.options()))
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
             assert int(refused.headers["retry-after"]) >= 1
-            host, port = url.removeprefix("http://").split(":")
-            with socket.create_connection((host, int(port)), timeout=5) as connection:  # its body is not waited for
-                connection.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n")
+            with posting(url) as connection:  # its body is not waited for
                 assert connection.recv(4096).startswith(b"HTTP/1.1 503")
             kinds = [kind for kind, _ in frames([waiting.result().content])]
             assert kinds == ["waiting"] * (len(kinds) - 1) + ["error"]
@@ -314,6 +324,44 @@ def test_a_full_queue_is_busy_and_a_wait_has_an_end():
             assert 0.9 < time.monotonic() - began < 5
         wait_until(lambda: idle(origin))
         assert len(client.generate(PROMPT, client.options(3, stop_tokens=[])).tokens) == 3
+
+
+def test_bodies_that_come_take_the_room_of_turns():
+    with serving(queue=2) as (origin, url), ExitStack() as connections:
+        client = Client(url)
+        room = SETTINGS.slots + 2
+        coming = [connections.enter_context(posting(url)) for _ in range(room)]
+        wait_until(lambda: origin.batcher._bodies == room)
+        sent = body(client.model, PROMPT, client.options())
+        assert client.refusal("/v1/generate", sent) == (503, "busy")
+        coming[0].close()
+        wait_until(lambda: origin.batcher._bodies < room)
+        assert client.answer("/v1/generate", sent).metadata
+
+
+def test_a_body_is_held_once(origin):
+    text = json.dumps({"tokens": {"dtype": "F32", "shape": [2**20], "data_offsets": [0, 2**22]}}).encode()
+    pieces = [struct.pack("<Q", len(text)) + text, *(bytes(2**16) for _ in range(2**6))]
+
+    async def ask() -> None:
+        requests = iter({"type": "http.request", "body": piece, "more_body": True} for piece in pieces)
+
+        async def receive():
+            return next(requests, {"type": "http.request", "body": b""})
+
+        async def send(message):
+            if message["type"] == "http.response.start":
+                assert message["status"] == 400
+
+        tracemalloc.start()
+        scope = {"type": "http", "method": "POST", "path": "/v1/generate", "headers": [], "query_string": b""}
+        await create_app(origin)(scope, receive, send)
+
+    try:
+        asyncio.run(ask())
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * 2**22
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_turn_that_takes_too_long_ends():
