@@ -35,13 +35,23 @@ def main() -> None:
     sys.exit(0 if serve(Origin(Settings.of()), given.host, given.port) else 1)
 
 
+def server_of(origin: Origin, host: str, port: int) -> uvicorn.Server:
+    """The server of an origin, which is closed with it."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(origin),
+            host=host,
+            port=port,
+            access_log=False,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=5,
+        )
+    )
+
+
 def serve(origin: Origin, host: str, port: int) -> bool:
     """Serves until it is told to stop, or until the origin can run no more turns; False where it was that."""
-    app = create_app(origin)
-    config = uvicorn.Config(
-        app, host=host, port=port, access_log=False, timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=5
-    )
-    server = uvicorn.Server(config)
+    server = server_of(origin, host, port)
 
     def end_with_the_batcher() -> None:
         origin.batcher.join()

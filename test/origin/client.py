@@ -82,6 +82,14 @@ def take(answer: Answer, kind: str, payload: bytes) -> None:
         answer.error = json.loads(payload)["error"]
 
 
+def same_state(a: tuple[int, dict], b: tuple[int, dict]) -> None:
+    """Checks that position and bits are the same."""
+    assert a[0] == b[0]
+    assert set(a[1]) == set(b[1])
+    for name in a[1]:
+        assert a[1][name].tobytes() == b[1][name].tobytes(), name
+
+
 def gather(pieces: Iterable[bytes]) -> Answer:
     answer = Answer()
     for kind, payload in frames(pieces):

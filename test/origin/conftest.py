@@ -23,12 +23,10 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache/jax"))
 
 import httpx
 import pytest
-import uvicorn
 from client import Client
 from safetensors.numpy import load_file, save_file
 
-from griffin_origin.__main__ import IDLE_SECONDS
-from griffin_origin.app import create_app
+from griffin_origin.__main__ import server_of
 from griffin_origin.model import Model
 from griffin_origin.origin import Origin
 from griffin_origin.settings import Settings
@@ -85,14 +83,7 @@ def serving(**changes):
     """An origin and its URL; `changes` are settings."""
     origin = Origin(replace(SETTINGS, checkpoint=str(small_checkpoint()), **changes), small_model())
     port = free_port()
-    config = uvicorn.Config(
-        create_app(origin),
-        port=port,
-        log_level="warning",
-        timeout_keep_alive=IDLE_SECONDS,
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
+    server = server_of(origin, "127.0.0.1", port)
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started)
@@ -101,6 +92,15 @@ def serving(**changes):
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def posting(url: str):
+    """A connection over which a request came, but not its body."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n")
+        yield connection
 
 
 def wait_until(holds, seconds: float = 20) -> None:

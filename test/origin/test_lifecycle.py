@@ -20,8 +20,8 @@ from itertools import pairwise
 import httpx
 import numpy as np
 import pytest
-from client import Answer, Client, body, frames, gather, take
-from conftest import ROOT, SETTINGS, free_port, is_up, serving, small_checkpoint, small_model, wait_until
+from client import Answer, Client, body, frames, gather, same_state, take
+from conftest import ROOT, SETTINGS, free_port, is_up, posting, serving, small_checkpoint, small_model, wait_until
 
 from griffin_origin.__main__ import serve
 from griffin_origin.app import create_app
@@ -44,15 +44,6 @@ def streaming(client: Client, options: dict, tokens=PROMPT, **more):
         answer = Answer()
         take(answer, *next(rest))
         yield answer, rest
-
-
-@contextmanager
-def posting(url: str):
-    """A connection over which a request came, but not its body."""
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n")
-        yield connection
 
 
 @contextmanager
@@ -94,8 +85,7 @@ def test_a_cancelled_turn_ends_with_what_it_has_and_the_state(client, origin):
     count = len(answer.tokens)
     whole = client.generate(PROMPT, client.options(count, stop_tokens=[]))
     assert whole.tokens == answer.tokens
-    for name, array in answer.state[1].items():
-        np.testing.assert_allclose(array, whole.state[1][name], atol=1e-5)
+    same_state(answer.state, whole.state)
     assert client.http.delete("/v1/generate/turn_1").status_code == 404
     wait_until(lambda: idle(origin))
 
@@ -112,10 +102,7 @@ def test_a_turn_that_waits_for_a_slot_is_cancelled_at_once_with_the_state_that_i
             answer = pending.result(5)
             assert (answer.metadata["finish_reason"], answer.metadata["prompt_tokens"]) == ("cancelled", "0")
             assert "fingerprint" not in answer.metadata
-            position, arrays = empty if state is None else state
-            assert answer.state[0] == position
-            for name, array in answer.state[1].items():
-                assert array.tobytes() == arrays[name].tobytes()
+            same_state(answer.state, empty if state is None else state)
     wait_until(lambda: idle(origin))
 
 
@@ -265,8 +252,7 @@ def test_a_warm_state_is_gone_on_with(client, origin):
     resumed = client.generate([7, 8], options)
     assert resumed.tokens == sent.tokens
     assert (resumed.metadata["position"], resumed.metadata["computed_tokens"]) == (str(first.state[0] + 10), "10")
-    for name, array in resumed.state[1].items():
-        np.testing.assert_allclose(array, sent.state[1][name], atol=1e-5)
+    same_state(resumed.state, sent.state)
     # It was taken, so nothing is there any more.
     assert client.refusal("/v1/generate", body(client.model, [7], options)) == (409, "state_needed")
 
@@ -538,6 +524,22 @@ def test_a_client_that_closes_while_it_waits_leaves_the_queue():
                 client.http.post("/v1/generate", content=sent, timeout=0.3)
             wait_until(lambda: not origin.batcher._waiting, 5)
             assert len(origin.batcher._running) == SETTINGS.slots
+
+
+def test_a_connection_over_which_nothing_comes_is_kept_longer_than_clients_keep_it(served):
+    host, port = served[1].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        for idle_seconds in (0, 6):  # workerd and many others close theirs after 5
+            time.sleep(idle_seconds)
+            connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert b'{"status":"ok"}' in read_until(connection, b"}")
+
+
+def read_until(connection: socket.socket, end: bytes) -> bytes:
+    held = b""
+    while not held.endswith(end) and (piece := connection.recv(4096)):
+        held += piece
+    return held
 
 
 def test_a_client_that_takes_nothing_is_gone():

@@ -1,14 +1,13 @@
 """What an origin does not take: keys, bodies, states and options that are wrong, each with its own code."""
 
 import json
-import socket
 import struct
 import time
 
 import numpy as np
 import pytest
 from client import Client, body
-from conftest import serving
+from conftest import posting, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
@@ -195,6 +194,28 @@ def test_a_key_is_asked_for():
         assert client.http.get("/health").json() == {"status": "ok"}
 
 
+def test_a_body_is_not_read_before_its_key():
+    with serving(origin_key="k") as (_, url), posting(url) as connection:
+        assert connection.recv(4096).startswith(b"HTTP/1.1 401")
+
+
+def test_of_several_faults_the_first_is_said(client, state):
+    position, arrays = state
+    wrong_state = position, {name: array for name, array in arrays.items() if name != first_ring(arrays)}
+    other = client.model | {"graph": "0" * 64}
+    warm = {"key": "not here", "position": 3, "fingerprint": "f"}
+    for sent, expected in (
+        (body(other, PROMPT, options(max_tokens=-1), wrong_state), (400, "invalid_argument")),
+        (body(other, PROMPT, options(max_tokens=2**17), wrong_state), (413, "too_large")),
+        (body(other, PROMPT, options(max_tokens=4), (2**31 - 5, wrong_state[1])), (400, "invalid_argument")),
+        (body(other, PROMPT, options(), wrong_state), (409, "checkpoint_mismatch")),
+        (body(other, PROMPT, options(warm=warm)), (409, "checkpoint_mismatch")),
+        (body(client.model, PROMPT, options(), wrong_state), (400, "invalid_state")),
+        (body(client.model, PROMPT, options(warm=warm)), (409, "state_needed")),
+    ):
+        assert client.refusal("/v1/generate", sent) == expected
+
+
 def test_paths_and_methods_that_are_not_there(client):
     for method, path in (
         ("GET", "/v2"),
@@ -209,11 +230,8 @@ def test_paths_and_methods_that_are_not_there(client):
 
 
 def test_a_body_that_does_not_come():
-    with serving(body_seconds=0.3) as (_, url):
-        host, port = url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
-            connection.sendall(b"POST /v1/generate HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc")
-            assert connection.recv(4096).startswith(b"HTTP/1.1 408")
+    with serving(body_seconds=0.3) as (_, url), posting(url) as connection:
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408")
 
 
 def test_metrics_say_what_ran(client):
