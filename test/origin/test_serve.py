@@ -14,8 +14,10 @@ from client import Answer, Client, body, frames, take
 from conftest import ROOT, free_port, is_up, small_checkpoint, wait_until
 from ray.serve.schema import ServeDeploySchema
 
+from griffin_origin.options import MOST_TOP
+from griffin_origin.protocol import tokens_frame
 from griffin_origin.serve import ROUTER, GriffinOrigin, replica_settings
-from griffin_origin.settings import Settings
+from griffin_origin.settings import MOST_DISPATCH_TOKENS, Settings
 
 PROMPT = [2, 4, 300, 17]
 SAMPLING = {"seed": "5", "temperature": 0.8}
@@ -195,11 +197,35 @@ def test_the_configuration_for_production_is_one_that_ray_serve_takes():
     assert deployment.name == GriffinOrigin.name
 
 
-def test_a_setting_that_is_none_is_told_and_one_of_another_kind_refused(caplog):
+def test_a_variable_that_is_no_setting_is_told(caplog):
     assert Settings.of({"GRIFFIN_SLOTS": "7", "GRIFFIN_SLOT": "8", "PATH": "/bin"}).slots == 7
     assert caplog.messages == ["GRIFFIN_SLOT is no setting of an origin"]
-    with pytest.raises(ValueError, match="GRIFFIN_SLOTS must be a number"):
-        Settings.of({"GRIFFIN_SLOTS": "many"})
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("SLOTS", "many", "must be a number"),
+        ("SLOTS", "0", "must be above 0"),
+        ("WAIT_SECONDS", "nan", "must be above 0 and finite"),
+        ("WAIT_SECONDS", "inf", "must be above 0 and finite"),
+        ("EXACT", "yes", "must be true or false"),
+        ("DISPATCH_TOKENS", "257", "must be at most 256"),
+        ("ORIGIN_KEY", "secret\n", "must be visible ASCII"),
+        ("ORIGIN_KEY", " secret", "must be visible ASCII"),
+        ("ORIGIN_KEY", "sécret", "must be visible ASCII"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(name, wrong, message):
+    with pytest.raises(ValueError, match=f"GRIFFIN_{name} {message}") as refused:
+        Settings.of({f"GRIFFIN_{name}": wrong})
+    assert "cret" not in str(refused.value)
+
+
+def test_the_longest_dispatch_with_all_reports_is_one_frame_of_at_most_a_mebibyte():
+    longest = [2**31 - 1, -1.1754943508222875e-38]
+    reports = [(longest[1], [longest] * MOST_TOP)] * MOST_DISPATCH_TOKENS
+    assert 2**19 < len(tokens_frame([longest[0]] * MOST_DISPATCH_TOKENS, reports)) <= 2**20
 
 
 def test_a_replica_has_a_key():
