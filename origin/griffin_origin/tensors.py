@@ -59,12 +59,6 @@ def read_tensors(body: bytes | bytearray) -> Tensors:
     return Tensors(metadata, arrays)
 
 
-def header_bytes(body: bytes) -> int:
-    """Where the data of a body begins, which `read_tensors` has accepted."""
-    (length,) = struct.unpack_from("<Q", body)
-    return 8 + length
-
-
 def _header(text: bytes | bytearray) -> dict:
     def unique(pairs: list) -> dict:
         found = dict(pairs)

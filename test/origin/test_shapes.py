@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from conftest import run_edge
 from reading import ROWS, Known, known, largest, read
-
-from griffin_origin.state_file import state_from_bytes, state_to_bytes
+from state_file import state_from_bytes, state_to_bytes
 
 
 @pytest.fixture(params=range(10))

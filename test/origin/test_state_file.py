@@ -10,10 +10,10 @@ from conftest import run_edge
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reading import MODELS, QUANTIZED, ROWS, alone, known, largest, read, same_bits
+from state_file import state_from_bytes, state_to_bytes
 
 from griffin_origin.errors import GriffinError
 from griffin_origin.layout import is_ring
-from griffin_origin.state_file import state_from_bytes, state_to_bytes
 
 properties = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 FOREIGN = ("tiny-f32", "four_kv_heads_untied-int4", "pocket-int8")

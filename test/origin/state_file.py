@@ -1,17 +1,19 @@
 """The file of a state, as the edge exports and imports it (src/engine/state-file.ts): safetensors with the entries of the
 layout and the last tokens that were read. Metadata names the model and the position; a SHA-256 over both finds damage.
+An origin reads and writes none: with this, tests compare its states with the edge's.
 """
 
 import hashlib
 import json
+import struct
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .errors import GriffinError
-from .layout import MAX_POSITION, check_state, read_position
-from .model import Model, States
-from .tensors import Tensors, header_bytes, read_tensors, write_tensors
+from griffin_origin.errors import GriffinError
+from griffin_origin.layout import MAX_POSITION, check_state, read_position
+from griffin_origin.model import Model, States
+from griffin_origin.tensors import Tensors, read_tensors, write_tensors
 
 FORMAT = "griffin_state"
 FORMAT_VERSION = "1"
@@ -46,7 +48,7 @@ def state_from_bytes(model: Model, file: bytes) -> tuple[States, list[int]]:
         raise GriffinError(
             "checkpoint_mismatch", "The state belongs to another model: the hashes are not this model's."
         )
-    if _digest(names, file[header_bytes(file) :]) != read.metadata.get("sha256"):
+    if _digest(names, file[_header_bytes(file) :]) != read.metadata.get("sha256"):
         raise _bad("It is damaged: its bytes are not the ones that its sha256 is of.")
     position = read_position(names.get("position", ""))
     if position is None:
@@ -69,6 +71,12 @@ def _tokens(model: Model, read: Tensors, position: int) -> list[int]:
     if found.min() < 0 or found.max() >= model.vocabulary:
         raise _bad("A token is not in the vocabulary.")
     return found.tolist()
+
+
+def _header_bytes(file: bytes) -> int:
+    """Where the data of a file begins, which `read_tensors` has accepted."""
+    (length,) = struct.unpack_from("<Q", file)
+    return 8 + length
 
 
 def _digest(names: Mapping[str, str], data: bytes) -> str:
