@@ -1,9 +1,10 @@
-"""The routes of PROTOCOL.md as a Starlette application. Knows HTTP; of turns only that they deliver frames."""
+"""The routes of PROTOCOL.md as a Starlette application. Knows HTTP; stream.py sends what turns deliver."""
 
 import asyncio
 import hashlib
 import hmac
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -16,12 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .batcher import away
 from .errors import GriffinError
 from .origin import Origin
-from .protocol import STATUS, VERSION, WAITING, error_body, frame, internal, read_turn
-from .turn import Turn
+from .protocol import STATUS, VERSION, error_body, internal, read_turn
+from .stream import Frames, FrameStream
+from .turn import Deliver, Turn
 
 RETRY_AFTER_SECONDS = "1"
-#: What is sent at a time, so that a client that takes it slowly is told from one that takes nothing.
-PIECE_BYTES = 64 * 1024
 
 
 def create_app(origin: Origin) -> ASGIApp:
@@ -49,9 +49,13 @@ def create_app(origin: Origin) -> ASGIApp:
         served, seconds = origin.served, origin.settings.body_seconds
         with origin.batcher.reading_body():
             body = await _read_body(request, served.body_bytes, seconds)
-            stream = FrameStream(origin)
-            stream.begin(await run_in_threadpool(stream.turn_of, body, generates))
-        return stream
+            frames = Frames()
+            turn = await run_in_threadpool(turn_of, body, generates, frames.put)  # it takes its time
+            origin.batcher.submit(turn)
+        return FrameStream(frames, origin.settings, end=partial(origin.batcher.drop, turn))
+
+    def turn_of(body: bytearray, generates: bool, deliver: Deliver) -> Turn:
+        return Turn(read_turn(body, origin.served, generates), origin.spelling, deliver)
 
     def cancel(request: Request) -> Response:
         if not origin.batcher.cancel(request.path_params["id"]):
@@ -130,72 +134,3 @@ async def _read_body(request: Request, most_bytes: int, seconds: float) -> bytea
     except ClientDisconnect:
         raise GriffinError("invalid_argument", "The body was cut off.") from None
     return body
-
-
-class FrameStream:
-    """The answer of a POST: submits its turn, then passes on its frames. Ends the turn when its client goes."""
-
-    def __init__(self, origin: Origin) -> None:
-        self._origin = origin
-        self._settings = origin.settings
-        self._batcher = origin.batcher
-        self._frames: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
-
-    def turn_of(self, body: bytearray, generates: bool) -> Turn:
-        """The turn in a body, whose frames come here. Takes its time, so not in the loop's thread."""
-        return Turn(read_turn(body, self._origin.served, generates), self._origin.spelling, self._deliver)
-
-    def begin(self, turn: Turn) -> None:
-        self._batcher.submit(turn)
-        self._turn = turn
-
-    def _deliver(self, data: bytes, is_last: bool) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and with it the client's connection
-            self._loop.call_soon_threadsafe(self._frames.put_nowait, (data, is_last))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(_disconnected(receive))
-        try:
-            headers = [(b"content-type", b"application/octet-stream"), (b"cache-control", b"no-store")]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            is_last = False
-            while not is_last:
-                data, is_last = await self._next(gone)
-                await self._send(send, data, is_last)
-        except (TimeoutError, ConnectionError):
-            pass  # nobody takes what is sent
-        finally:
-            self._batcher.drop(self._turn)
-            gone.cancel()
-
-    async def _next(self, gone: asyncio.Future) -> tuple[bytes, bool]:
-        """What is there to send, as one piece; a sign of life where nothing comes."""
-        take = asyncio.ensure_future(self._frames.get())
-        try:
-            await asyncio.wait(
-                {take, gone}, timeout=self._settings.heartbeat_seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if gone.done():
-                raise ConnectionError
-            if not take.done():
-                return frame(WAITING), False
-            data, is_last = take.result()
-            while not is_last and not self._frames.empty():
-                more, is_last = self._frames.get_nowait()
-                data += more
-            return data, is_last
-        finally:
-            take.cancel()
-
-    async def _send(self, send: Send, data: bytes, is_last: bool) -> None:
-        last = max(0, len(data) - 1) // PIECE_BYTES * PIECE_BYTES
-        for at in range(0, last + 1, PIECE_BYTES):
-            more = not is_last or at < last
-            async with asyncio.timeout(self._settings.body_seconds):
-                await send({"type": "http.response.body", "body": data[at : at + PIECE_BYTES], "more_body": more})
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -13,12 +13,15 @@ import numpy as np
 from .protocol import TurnRequest
 from .spelling import Spelling, StopMatcher
 
+#: Takes frames, and whether the last one is among them; may be called from any thread.
+Deliver = Callable[[bytes, bool], None]
+
 
 @dataclass(eq=False)
 class Turn:
     request: TurnRequest
     spelling: Spelling | None
-    deliver: Callable[[bytes, bool], None]  # a frame, and whether it is the last; may be called from any thread
+    deliver: Deliver
     began_at: float = field(default_factory=time.monotonic)
     slot: int | None = None
     is_cancelled: bool = False  # its client wants it to end, and its state
