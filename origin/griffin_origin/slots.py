@@ -1,6 +1,6 @@
 """Slots: the rows of the batch on the device, and the three programs that change them: read a chunk into one row, decode
 all rows that reply, put a row in place of another. All are compiled once and own their buffers (donated), so that the
-batch is never copied as a whole. Who has which slot is batcher.py's business.
+batch is never copied as a whole. Who has which slot is occupancy.py's business.
 
 Axes: B slots, T tokens of a chunk, V vocabulary, K steps of a dispatch, S stop tokens, N likeliest tokens.
 """

@@ -1,6 +1,6 @@
 """One turn as the host sees it: what of it was read, what it replied, and how it ended (src/engine/reply.ts).
 
-Knows nothing of slots and devices. `Turn` belongs to the scheduler's thread; only `deliver` reaches its client.
+Knows nothing of devices. A turn that runs belongs to the batcher's thread; only `deliver` reaches its client.
 """
 
 import json
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .protocol import TurnRequest
+from .errors import GriffinError
+from .protocol import TurnRequest, error_frame
 from .spelling import Spelling, StopMatcher
 
 #: Takes frames, and whether the last one is among them; may be called from any thread.
@@ -36,6 +37,24 @@ class Turn:
         self._matcher = StopMatcher(self.spelling, request.stop) if request.stop and self.spelling else None
         for token in request.replied.tolist():
             self._accept(token)
+
+    def drop(self) -> None:
+        """Its client is gone."""
+        self._give_up("dropped", b"")
+
+    def fail(self, error: GriffinError) -> None:
+        """It ends with an error: its client is told at once, though a step may still use its slot."""
+        self._give_up(error.code, error_frame(error))
+
+    def _give_up(self, why: str, last: bytes) -> None:
+        if self.given_up is None:
+            self.given_up = why
+            self.deliver(last, True)
+
+    @property
+    def needs_slot(self) -> bool:
+        """Whether it waits for one: a turn that was cancelled and has nothing to read needs none."""
+        return self.slot is None and not self.has_ended
 
     def take_state(self) -> Mapping[str, np.ndarray] | None:
         """The state that it came with, which it lets go of: it is large."""

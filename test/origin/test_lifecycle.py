@@ -67,12 +67,8 @@ def holds(origin, what: str) -> float:
 
 
 def idle(origin) -> bool:
-    batcher = origin.batcher
-    return (
-        not batcher._running
-        and not batcher._waiting
-        and len(batcher._free) + len(batcher._kept) == origin.settings.slots
-    )
+    occupancy = origin.batcher._occupancy
+    return not occupancy.turns and len(occupancy.free) + len(occupancy.kept) == origin.settings.slots
 
 
 def test_a_cancelled_turn_ends_with_what_it_has_and_the_state(client, origin):
@@ -97,7 +93,7 @@ def test_a_turn_that_waits_for_a_slot_is_cancelled_at_once_with_the_state_that_i
         for state in (given, None):
             options = client.options(LONG, id="waits", keep="ada")
             pending = pool.submit(client.generate, [7, 8], options, state=state)
-            wait_until(lambda: len(origin.batcher._waiting) == 1)
+            wait_until(lambda: len(origin.batcher._occupancy.waiting) == 1)
             assert client.http.delete("/v1/generate/waits").status_code == 204
             answer = pending.result(5)
             assert (answer.metadata["finish_reason"], answer.metadata["prompt_tokens"]) == ("cancelled", "0")
@@ -110,7 +106,7 @@ def test_a_turn_that_waits_with_what_was_replied_reads_it_though_it_is_cancelled
     with ThreadPoolExecutor(1) as pool:
         with every_slot_taken(client):
             pending = pool.submit(client.generate, PROMPT, client.options(LONG, id="waits"), replied=[5, 6])
-            wait_until(lambda: len(origin.batcher._waiting) == 1)
+            wait_until(lambda: len(origin.batcher._occupancy.waiting) == 1)
             assert client.http.delete("/v1/generate/waits").status_code == 204
         answer = pending.result()
     assert (answer.metadata["finish_reason"], answer.state[0]) == ("cancelled", len(PROMPT) + 2)
@@ -143,7 +139,7 @@ def test_a_client_that_goes_frees_its_slot(client, origin):
         with streaming(client, client.options(LONG, stop_tokens=[], keep="gone")):
             pass
     wait_until(lambda: idle(origin), 5)
-    assert "gone" not in origin.batcher._kept
+    assert "gone" not in origin.batcher._occupancy.kept
 
 
 def test_a_second_turn_of_one_id_breaks_off_the_first(client, origin):
@@ -195,7 +191,7 @@ def test_a_turn_that_a_slot_is_there_for_is_taken_however_long_a_step_was():
         warm = {"key": "ada", "position": kept.state[0], "fingerprint": kept.metadata["fingerprint"]}
         with streaming(client, client.options(LONG, stop_tokens=[])), held_decoding(origin) as may_go_on:
             pending = [pool.submit(client.generate, [7], client.options(2, warm=given)) for given in (warm, None)]
-            wait_until(lambda: len(origin.batcher._waiting) == 2)
+            wait_until(lambda: len(origin.batcher._occupancy.waiting) == 2)
             time.sleep(2 * origin.settings.wait_seconds)
             may_go_on.set()
             assert [answer.result().error for answer in pending] == [None, None]
@@ -213,7 +209,7 @@ def test_prompts_that_are_read_between_two_dispatches_are_together_as_long_as_on
     ):
         did.clear()
         pending = [pool.submit(client.prefill, [7]) for _ in range(3)]
-        wait_until(lambda: len(origin.batcher._waiting) == 3)
+        wait_until(lambda: len(origin.batcher._occupancy.waiting) == 3)
         may_go_on.set()
         assert all(answer.result().metadata for answer in pending)
     reads = [i for i, what in enumerate(did) if what == "read"]
@@ -279,12 +275,12 @@ def test_warm_states_give_way_least_recently_used_first_and_go_in_time():
     with serving(warm_seconds=1.5) as (origin, url):
         client = Client(url)
         kept = {key: client.generate(PROMPT, client.options(2, keep=key)) for key in "abcd"}
-        assert list(origin.batcher._kept) == [*"abcd"]
+        assert list(origin.batcher._occupancy.kept) == [*"abcd"]
         client.generate(PROMPT, client.options(2))
-        assert list(origin.batcher._kept) == [*"bcd"]
+        assert list(origin.batcher._occupancy.kept) == [*"bcd"]
         warm = {"key": "b", "position": kept["b"].state[0], "fingerprint": kept["b"].metadata["fingerprint"]}
         assert client.generate([7], client.options(2, warm=warm, keep="b")).tokens
-        wait_until(lambda: not origin.batcher._kept, 5)
+        wait_until(lambda: not origin.batcher._occupancy.kept, 5)
         assert idle(origin)
         assert holds(origin, "nothing") == 4
 
@@ -297,7 +293,7 @@ def test_a_full_queue_is_busy_and_a_wait_has_an_end():
             waiting = pool.submit(
                 client.http.post, "/v1/generate", content=body(client.model, PROMPT, client.options())
             )
-            wait_until(lambda: len(origin.batcher._waiting) == 1)
+            wait_until(lambda: len(origin.batcher._occupancy.waiting) == 1)
             refused = client.http.post("/v1/generate", content=body(client.model, PROMPT, client.options()))
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
             assert int(refused.headers["retry-after"]) >= 1
@@ -317,11 +313,11 @@ def test_bodies_that_come_take_the_room_of_turns():
         client = Client(url)
         room = SETTINGS.slots + 2
         coming = [connections.enter_context(posting(url)) for _ in range(room)]
-        wait_until(lambda: origin.batcher._bodies == room)
+        wait_until(lambda: origin.batcher._occupancy.bodies == room)
         sent = body(client.model, PROMPT, client.options())
         assert client.refusal("/v1/generate", sent) == (503, "busy")
         coming[0].close()
-        wait_until(lambda: origin.batcher._bodies < room)
+        wait_until(lambda: origin.batcher._occupancy.bodies < room)
         assert client.answer("/v1/generate", sent).metadata
 
 
@@ -377,7 +373,7 @@ def test_an_origin_whose_device_hangs_is_not_healthy_and_holds_no_turns(client, 
         held_decoding(origin),
     ):
         pending = pool.submit(client.generate, PROMPT)
-        wait_until(lambda: len(origin.batcher._waiting) == 1)
+        wait_until(lambda: len(origin.batcher._occupancy.waiting) == 1)
         assert client.http.get("/health").status_code == 200
         with monkeypatch.context() as patch:
             patch.setattr(origin.batcher, "_settings", replace(origin.settings, step_seconds=0.1))
@@ -435,7 +431,7 @@ def test_results_that_are_in_the_making_are_few(client, origin, monkeypatch):
 def test_a_turn_that_runs_holds_no_body(client, origin):
     state = client.prefill(PROMPT).state
     with streaming(client, client.options(LONG, stop_tokens=[]), state=state):
-        (turn,) = origin.batcher._running
+        (turn,) = origin.batcher._occupancy.running
         assert turn.request.state is None
         assert turn.request.tokens.base is None
 
@@ -499,7 +495,7 @@ def test_a_failed_dispatch_ends_its_turns_and_the_next_ones_run(monkeypatch, cap
         assert are_gone == [True]  # before there are new ones
         monkeypatch.undo()
         assert client.generate(PROMPT, client.options(5, stop_tokens=[])).tokens == expected
-        assert not origin.batcher._kept
+        assert not origin.batcher._occupancy.kept
         assert origin.batcher.is_healthy
 
 
@@ -522,8 +518,8 @@ def test_a_client_that_closes_while_it_waits_leaves_the_queue():
             sent = body(client.model, PROMPT, client.options(0))
             with pytest.raises(httpx.ReadTimeout):
                 client.http.post("/v1/generate", content=sent, timeout=0.3)
-            wait_until(lambda: not origin.batcher._waiting, 5)
-            assert len(origin.batcher._running) == SETTINGS.slots
+            wait_until(lambda: not origin.batcher._occupancy.waiting, 5)
+            assert len(origin.batcher._occupancy.running) == SETTINGS.slots
 
 
 def test_a_connection_over_which_nothing_comes_is_kept_longer_than_clients_keep_it(served):
@@ -547,7 +543,7 @@ def test_a_client_that_takes_nothing_is_gone():
         client = Client(url)
         options = client.options(60_000, stop_tokens=[], top_log_probabilities=100)
         with streaming(client, options):
-            wait_until(lambda: origin.batcher._running)
+            wait_until(lambda: origin.batcher._occupancy.running)
             wait_until(lambda: idle(origin), 30)
 
 

@@ -133,7 +133,7 @@ def test_a_turn_whose_state_becomes_no_numbers_fails_and_leaves_nothing(client, 
     asked = {"keep": "broken"} if path == "/v1/prefill" else options(max_tokens=0, keep="broken")
     answer = client.answer(path, body(client.model, [7], asked, (position, broken)))
     assert answer.error["code"] == "internal"
-    assert "broken" not in origin.batcher._kept
+    assert "broken" not in origin.batcher._occupancy.kept
     assert client.prefill([7], state=state).metadata
 
 
