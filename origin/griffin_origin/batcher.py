@@ -146,7 +146,10 @@ class Batcher:
             with self._changed:
                 self._occupancy.expire(self._settings.warm_seconds)
                 self._occupancy.give_slots()  # who can have one does not wait for it, however long the step is
-                if self._hangs:
+                if self._hangs and any(turn.given_up is None for turn in self._occupancy.turns):
+                    log.error(
+                        "a step took longer than GRIFFIN_STEP_SECONDS, %g s: all turns end", self._settings.step_seconds
+                    )
                     self._end_all()
                 for turn in self._occupancy.turns:
                     self._end_late(turn)

@@ -368,7 +368,7 @@ def test_limits_hold_though_a_step_does_not_end(client, origin, monkeypatch):
     wait_until(lambda: idle(origin))
 
 
-def test_an_origin_whose_device_hangs_is_not_healthy_and_holds_no_turns(client, origin, monkeypatch):
+def test_an_origin_whose_device_hangs_is_not_healthy_and_holds_no_turns(client, origin, monkeypatch, caplog):
     with (
         ThreadPoolExecutor(1) as pool,
         streaming(client, client.options(LONG, stop_tokens=[])) as (answer, rest),
@@ -383,6 +383,7 @@ def test_an_origin_whose_device_hangs_is_not_healthy_and_holds_no_turns(client, 
             assert read_on(answer, rest).error["code"] == "busy"
             assert client.http.get("/health").status_code == 503
             assert client.refusal("/v1/generate", body(client.model, PROMPT, client.options())) == (503, "busy")
+    assert "GRIFFIN_STEP_SECONDS" in caplog.text
     assert client.http.get("/health").status_code == 200
     assert client.generate(PROMPT).metadata
 
