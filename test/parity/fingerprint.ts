@@ -6,10 +6,10 @@ import { EdgeEngine } from "../../src/engine/edge.ts";
 import { opener, source, target, type Folder } from "../checkpoint/folders.ts";
 
 export const fingerprints: Record<Format, string> = {
-  f32: "176f8b8c2fde9952f4862fdd8fbf9fd069400715b6ce18c679b7a396251e709d",
-  bf16: "176f8b8c2fde9952f4862fdd8fbf9fd069400715b6ce18c679b7a396251e709d",
-  int8: "4aaa16e9fe3cc1cf36f938a829df3e19a7d51dc7e6b42b62d71047fd59993268",
-  int4: "f20c67bc33e485e5e15d3b21c5df8aa8aea29660aab94de7daada74b073486cb",
+  f32: "fd9abd9432320376373beefc22142ce3b3ae67f29d86387b303174c682b64210",
+  bf16: "fd9abd9432320376373beefc22142ce3b3ae67f29d86387b303174c682b64210",
+  int8: "4d5a97dcc5bbfa8bd2a599d633e15553c25417bb303af2d00c19755060f96310",
+  int4: "f16e8c16ef1e3e0580860726ae048a7f694b54959d67b28a668c03a8b0e8d048",
 };
 
 const sourceFiles = ["config.json", "model.safetensors", "tokenizer.json"];
