@@ -7,11 +7,13 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 import uvicorn
 
 from .app import create_app
+from .errors import GriffinError
 from .origin import Origin
 from .settings import Settings
 
@@ -32,7 +34,18 @@ def main() -> None:
         threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("jax").setLevel(logging.WARNING)  # or it tells of every kind of device that is not there
-    sys.exit(0 if serve(Origin(Settings.of()), given.host, given.port) else 1)
+    try:
+        origin = Origin(settings_of(os.environ))
+    except GriffinError as error:
+        parser.exit(2, f"{error.message}\n")
+    sys.exit(0 if serve(origin, given.host, given.port) else 1)
+
+
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    try:
+        return Settings.of(environment)
+    except ValueError as cause:
+        raise GriffinError("invalid_argument", str(cause)) from cause
 
 
 def server_of(origin: Origin, host: str, port: int) -> uvicorn.Server:

@@ -28,7 +28,7 @@ class Settings:
     warm_seconds: float = 600
     wait_seconds: float = 30  # for a slot
     turn_seconds: float = 3600
-    step_seconds: float = 60  # of the device, for some chunks and a dispatch: where it takes longer, it hangs
+    step_seconds: float = 120  # of the device, for some chunks and a dispatch: where it takes longer, it hangs
     body_seconds: float = 60  # for a request's body to come, and for a client to take what it is given
     heartbeat_seconds: float = 10
     prompt_tokens: int = 2**20

@@ -229,6 +229,21 @@ def test_a_replica_has_a_key():
         replica_settings({})
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"GRIFFIN_SLOTS": "many"}, "GRIFFIN_SLOTS must be a number, got 'many'.\n"),
+        ({"GRIFFIN_CHECKPOINT": "nowhere"}, "nowhere has no model.json that can be read: "),
+    ],
+)
+def test_what_an_operator_set_wrong_is_said_in_one_line(changed, said):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "origin")} | changed
+    ended = subprocess.run([sys.executable, "-m", "griffin_origin"], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(said)
+    assert ended.stderr.count("\n") == 1
+
+
 def test_one_process_without_ray_serves_and_stops_when_told():
     port = free_port()
     environment = os.environ | {"PYTHONPATH": str(ROOT / "origin"), "GRIFFIN_CHECKPOINT": str(small_checkpoint())}
