@@ -19,8 +19,9 @@ describe("a conversation", () => {
     // The penalty makes a reply depend on every token that the conversation believes it has read.
     const options = { maxTokens: 20, sampling: { temperature: 0, repetitionPenalty: 3 } };
     const conversation = createConversation(engine, tokenizer, options);
-    // Longer than an engine reads before it lets others in.
-    const long = `${"Tell me a story. ".repeat(60)}My name is Ada. I love the colour yellow. Long ago, a curious fox lived.`;
+    const message = "Hello.";
+    // Longer than an engine reads before it lets others in. It ends with what will be said next, as it was not read.
+    const long = `${"Tell me a story. ".repeat(60)}Hi there! What can I do for you?`;
 
     const cancel = new AbortController();
     const cancelled = finish(conversation.reply(long, cancel.signal));
@@ -32,7 +33,6 @@ describe("a conversation", () => {
     expect(first.state.position).toBe(read.length);
     expect([read.length > 0, read.length < prompt.length - 8]).toEqual([true, true]);
 
-    const message = "Hello.";
     const { tokens } = await finish(conversation.reply(message));
     const turn = {
       ...options,
