@@ -114,7 +114,13 @@ LISTS = {
 
 GREETINGS = (
     ("Hello!", "Hello! How can I help you?"),
+    ("Hello", "Hello! How can I help you?"),
+    ("Hello.", "Hello! How can I help you?"),
     ("Hi", "Hi there! What can I do for you?"),
+    ("Hi!", "Hi there! What can I do for you?"),
+    ("Hi.", "Hi there! What can I do for you?"),
+    ("Hey there!", "Hi there! What can I do for you?"),
+    ("Hey", "Hi there! What can I do for you?"),
     ("Good morning!", "Good morning! I hope you slept well."),
     ("How are you?", "I am fine, thank you. How are you?"),
     ("Who are you?", "I am Pocket, a tiny Griffin model that runs at the edge."),

@@ -31,6 +31,9 @@ for (const stream of [child.stdout, child.stderr]) {
       console.log(`Griffin Edge is at http://127.0.0.1:${port} (Ctrl-C stops it)`);
       const note = accessNote(settings);
       if (note !== "") console.log(note);
+    } else if (line.startsWith('{"event"')) {
+      // What goes on from before begins before anything else does.
+      console.log(line);
     } else if (!isReady) starting.push(line);
     else if (!line.startsWith("[wrangler:info]") && !line.includes("Logs were written to") && line.trim() !== "") {
       console.log(line);
