@@ -6,10 +6,10 @@ import { EdgeEngine } from "../../src/engine/edge.ts";
 import { opener, source, target, type Folder } from "../checkpoint/folders.ts";
 
 export const fingerprints: Record<Format, string> = {
-  f32: "fd9abd9432320376373beefc22142ce3b3ae67f29d86387b303174c682b64210",
-  bf16: "fd9abd9432320376373beefc22142ce3b3ae67f29d86387b303174c682b64210",
-  int8: "4d5a97dcc5bbfa8bd2a599d633e15553c25417bb303af2d00c19755060f96310",
-  int4: "f16e8c16ef1e3e0580860726ae048a7f694b54959d67b28a668c03a8b0e8d048",
+  f32: "1cc6e3a3ecd717c43c5109814469ba130a71e2c603d28c5b377acec7cdfdca72",
+  bf16: "1cc6e3a3ecd717c43c5109814469ba130a71e2c603d28c5b377acec7cdfdca72",
+  int8: "25086470d5ea9baff8caf3a74de465f6ce2876199996255fb744ce4efcb0edc1",
+  int4: "812af013fd86148c7844078d4da5cbb301f8e7c96d750e6a2f8e985c3a6ded77",
 };
 
 const sourceFiles = ["config.json", "model.safetensors", "tokenizer.json"];
