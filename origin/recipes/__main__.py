@@ -82,7 +82,7 @@ def _evaluate(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = convert(given.folder, Path(folder))
         encoder = Encoder(given.folder, user_weight=0.0)
-        measured = perplexity(checkpoint, encoder, _source(given.data), given.row_tokens or _row_tokens(given.folder))
+        measured = perplexity(checkpoint, encoder, _source(given.data), _row_tokens(given.folder, given.row_tokens))
         print(f"perplexity of what the model has to say ({measured.tokens} tokens): {measured.all:.2f}")
         print(f"  in the first window of a document: {measured.in_first_window:.2f}; behind it: {measured.behind:.2f}")
         if given.data == [POCKET]:
@@ -93,10 +93,19 @@ def _evaluate(given: argparse.Namespace) -> None:
                 print(f"{skill}: {right} of {pocket.COUNT}")
 
 
-def _row_tokens(folder: Path) -> int:
-    """Those of training, where that is known: what was held out was held out in pieces of this length."""
+def _row_tokens(folder: Path, given: int | None) -> int:
+    """Those of training, where that is known: what was held out was held out in pieces of this length. Raises ValueError
+    where others are given.
+    """
     run = folder / "run" / RUN_FILE
-    return json.loads(run.read_text())["recipe"]["row_tokens"] if run.exists() else ROW_TOKENS
+    if not run.exists():
+        return given or ROW_TOKENS
+    trained = json.loads(run.read_text())["recipe"]["row_tokens"]
+    if given not in (None, trained):
+        raise ValueError(
+            f"{folder} was trained in rows of {trained} tokens: of others, it may have read what is measured."
+        )
+    return trained
 
 
 if __name__ == "__main__":

@@ -32,17 +32,27 @@ def save_checkpoint(folder: Path, place: Place, weights: Weights, optimizer_stat
     partial = file.with_suffix(".partial")
     save_file(arrays, partial, metadata={"place": json.dumps(asdict(place))})
     keep_whole(partial, file)
-    for old in _files(folder)[:-KEPT]:
-        old.unlink()
+    kept = [each for each in _files(folder) if each <= file][-KEPT:]
+    for other in set(_files(folder)) - set(kept):  # later ones could not be read, or the run would be further
+        other.unlink()
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether there are any, be they damaged."""
+    return bool(_files(folder))
 
 
 def load_checkpoint(folder: Path, weights: Weights, optimizer_state: Any) -> tuple[Place, Weights, Any] | None:
-    """The latest checkpoint that can be read, in the shape of the given weights and state; None where there is none."""
+    """The latest checkpoint that can be read, in the shape of the given weights and state; None where there are none. Raises
+    ValueError where none of them can be read.
+    """
     for file in reversed(_files(folder)):
         try:
             return _load(file, weights, optimizer_state)
         except SafetensorError:
             continue  # a disk that lost its end; the one before is there for that
+    if has_checkpoints(folder):
+        raise ValueError(f"No checkpoint in {folder} can be read. Delete them all to begin anew.")
     return None
 
 

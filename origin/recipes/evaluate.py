@@ -42,6 +42,8 @@ def perplexity(checkpoint: Path, encoder: Encoder, source: Source, row_tokens: i
     )
     batch = together(batches)
     is_said = batch["weights"] == 1
+    if not is_said.any():
+        raise ValueError("What is held out has nothing that the model has to say.")
     is_near = batch["pos"] < model.window
     return Perplexity(
         _perplexity(losses[is_said]),

@@ -51,7 +51,8 @@ class Files:
         return document
 
     def held_out(self, encode: Encode, row_tokens: int) -> Iterator[Encoded]:
-        return (piece for piece in self._pieces(encode, row_tokens) if _is_held_out(piece))
+        """Of all files, in no order: whoever takes the first ones has some of each."""
+        return iter(sorted(filter(_is_held_out, self._pieces(encode, row_tokens)), key=_digest))
 
     def _pieces(self, encode: Encode, row_tokens: int) -> Iterator[Encoded]:
         return (piece for each in self._documents for piece in pieces_of(each, encode, row_tokens))
@@ -59,7 +60,11 @@ class Files:
 
 def _is_held_out(piece: Encoded) -> bool:
     """By what it says: the same piece is held out wherever it stands, and so is its double."""
-    return int.from_bytes(hashlib.sha256(piece.tokens.tobytes()).digest()[:8]) % HELD_OUT_EVERY == 0
+    return int.from_bytes(_digest(piece)[:8]) % HELD_OUT_EVERY == 0
+
+
+def _digest(piece: Encoded) -> bytes:
+    return hashlib.sha256(piece.tokens.tobytes()).digest()
 
 
 def pieces_of(document: Document, encode: Encode, row_tokens: int) -> Iterator[Encoded]:

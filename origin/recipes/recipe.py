@@ -7,6 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+#: Sizes that a config has to have.
+REQUIRED = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+    "head_dim",
+)  # fmt: skip
+
 Count = Annotated[int, Field(ge=1, strict=True)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -70,14 +76,23 @@ class Recipe:
 
 def read_recipe(file: Path) -> Recipe:
     """Reads a recipe; `config` may be the path of a config.json, seen from the recipe. Raises ValueError."""
-    value = json.loads(file.read_text())
+    value = _read_json(file)
     if isinstance(value, dict) and isinstance(value.get("config"), str):
-        value["config"] = json.loads((file.parent / value["config"]).read_text())
+        value["config"] = _read_json(file.parent / value["config"])
     try:
         recipe = TypeAdapter(Recipe).validate_python(value)
     except ValidationError as cause:
         first = cause.errors()[0]
         raise ValueError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from cause
-    if not isinstance(recipe.config.get("vocab_size"), int):
-        raise ValueError(f"{file}: config.vocab_size must be a whole number.")
+    for name in REQUIRED:
+        size = recipe.config.get(name)
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{file}: config.{name} must be a whole number above 0.")
     return recipe
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as cause:
+        raise ValueError(f"{file} is not JSON: {cause}") from cause

@@ -6,7 +6,8 @@ tokenizer.json is read everywhere.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import sentencepiece
@@ -20,7 +21,7 @@ CONFIG_FILE = "tokenizer_config.json"
 PAD, EOS, BOS, UNKNOWN = range(4)
 START_OF_TURN, END_OF_TURN = "<start_of_turn>", "<end_of_turn>"
 CONTROL_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>", START_OF_TURN, END_OF_TURN)
-#: Longer lines are not learned from: SentencePiece's own limit, 4192 bytes, would drop whole paragraphs.
+#: SentencePiece leaves longer lines out, so they are cut before; its own limit, 4192 bytes, would cut paragraphs.
 LONGEST_LINE_BYTES = 2**16
 
 CONFIG = {
@@ -38,11 +39,14 @@ CONFIG = {
 
 def train_tokenizer(texts: Iterable[str], size: int, model_file: Path) -> sentencepiece.SentencePieceProcessor:
     """Learns `size` pieces and writes SentencePiece's own file. Raises ValueError where the texts have not so many."""
-    lines = (line for text in texts for line in text.splitlines() if line)
+    lines = _lines(texts)
+    first = next(lines, None)
+    if first is None:
+        raise ValueError("There is no text to learn a tokenizer from.")
     with model_file.open("wb") as file:
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=lines,
+                sentence_iterator=chain([first], lines),
                 model_writer=file,
                 model_type="bpe",
                 vocab_size=size,
@@ -65,10 +69,15 @@ def train_tokenizer(texts: Iterable[str], size: int, model_file: Path) -> senten
                 minloglevel=2,
             )
         except RuntimeError as cause:
-            raise ValueError(
-                f"No vocabulary of {size} pieces comes out of these texts; ask for fewer. {cause}"
-            ) from cause
+            raise ValueError(f"No vocabulary of {size} pieces comes out of these texts. {cause}") from cause
     return sentencepiece.SentencePieceProcessor(model_file=str(model_file))
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    size = LONGEST_LINE_BYTES // 4  # bytes of a character at most
+    for text in texts:
+        for line in text.splitlines():
+            yield from (line[at : at + size] for at in range(0, len(line), size))
 
 
 def to_tokenizer_json(pieces: sentencepiece.SentencePieceProcessor) -> Tokenizer:

@@ -9,6 +9,7 @@ A run that was interrupted goes on from its last checkpoint and ends with the we
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from itertools import islice
@@ -17,21 +18,22 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from tqdm import tqdm
 
 from griffin_origin.model import Model
 
 from . import network
-from .checkpoints import Place, load_checkpoint, save_checkpoint
+from .checkpoints import Place, has_checkpoints, load_checkpoint, save_checkpoint
 from .curve import LossLog
 from .documents import Source, texts
 from .encoder import Encoder
-from .hugging_face import CONFIG_FILE, convert, read_config, to_hugging_face, write_model
+from .hugging_face import CONFIG_FILE, WEIGHTS_FILE, convert, read_config, to_hugging_face, write_model
 from .initial import initial_weights
 from .network import Weights
 from .optimizer import learning_rate, make_optimizer, open_gates
 from .packing import Batch, Stream, pack, rows_of, together
-from .recipe import Recipe
+from .recipe import REQUIRED, Recipe
 from .tokenizer import CONFIG_FILE as TOKENIZER_CONFIG_FILE
 from .tokenizer import FILE as TOKENIZER_FILE
 from .tokenizer import write_tokenizer
@@ -39,6 +41,7 @@ from .whole import write_whole
 
 #: In OUT/run: what decides a run.
 RUN_FILE = "run.json"
+TOO_HIGH = "the rate may be too high. The checkpoint before it stays."
 #: weights, the optimizer's state, gradients, learning rate -> weights, state
 Update = Callable[[Weights, Any, Weights, float], tuple[Weights, Any]]
 
@@ -47,11 +50,12 @@ def train(source: Source, recipe: Recipe, out: Path, *, start: Path | None = Non
     """Trains up to the recipe's last step, or `until` that many are done, and exports.
 
     `start` is a folder to begin with in Hugging Face's layout: its config, tokenizer and weights, not the recipe's.
-    Raises ValueError where the folder has a run of another recipe, other documents or another start.
+    Raises ValueError where the folder has a run of another recipe, other documents or another start, or a model that no
+    run made there.
     """
     run = out / "run"
     run.mkdir(parents=True, exist_ok=True)
-    _remember(run / RUN_FILE, source, recipe, start)
+    _remember(out, source, recipe, start)
     _prepare_tokenizer(source, recipe, out, start)
     encoder = Encoder(out, recipe.user_weight)
     model = _begin(recipe, out, start, encoder)
@@ -63,12 +67,15 @@ def train(source: Source, recipe: Recipe, out: Path, *, start: Path | None = Non
     )
     stream = Stream(source.training(encoder, recipe.row_tokens), recipe.row_tokens, place.document)
     held_out = _held_out(source, encoder, recipe)
-    update = _update(optimizer)
+    update = make_update(optimizer)
     log = LossLog(run, place.step)
 
     def keep(place: Place) -> None:
-        if held_out:
-            log.add("held out", place.step, _held_out_loss(model, weights, held_out))
+        loss = _held_out_loss(model, weights, held_out) if held_out else None
+        if not math.isfinite(optax.global_norm(weights) if loss is None else loss):
+            raise RuntimeError(f"The weights after step {place.step} are useless: {TOO_HIGH}")
+        if loss is not None:
+            log.add("held out", place.step, loss)
         log.draw()
         exported = {name: np.asarray(each) for name, each in weights.items()}
         write_model(out, read_config(out), to_hugging_face(exported), recipe.export)
@@ -84,9 +91,7 @@ def train(source: Source, recipe: Recipe, out: Path, *, start: Path | None = Non
             batch, window = stream.batch(recipe.rows), stage.window or model.window
             loss, gradients = network.compiled_gradients(model.checkpoint, weights, batch, window)
             if not math.isfinite(loss):
-                raise RuntimeError(
-                    f"The loss of step {step + 1} is {loss}: the rate may be too high. Nothing of it is kept."
-                )
+                raise RuntimeError(f"The loss of step {step + 1} is {loss}: {TOO_HIGH}")
             weights, state = update(weights, state, gradients, rate)
             log.add("training", step + 1, float(loss))
             bar.set_postfix(loss=f"{float(loss):.3f}", rate=f"{rate:.1e}", refresh=False)
@@ -96,21 +101,32 @@ def train(source: Source, recipe: Recipe, out: Path, *, start: Path | None = Non
     print(f"{out}: after {max(last, place.step)} of {recipe.steps} steps; the curve is {run / 'loss.svg'}")
 
 
-def _remember(file: Path, source: Source, recipe: Recipe, start: Path | None) -> None:
-    """Writes down what decides the run, or compares it with what was written when it began."""
+def _remember(out: Path, source: Source, recipe: Recipe, start: Path | None) -> None:
+    """Writes down what decides the run, or compares it with what was written when it began. A run that has no checkpoint
+    yet has not begun: what was made for it goes.
+    """
+    file = out / "run" / RUN_FILE
+    made = [out / name for name in (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE)]
     wanted = {
         "recipe": asdict(recipe),
         "data": source.fingerprint,
         "start": None if start is None else str(start.resolve()),
     }
     wanted = json.loads(json.dumps(wanted))
-    if not file.exists():
-        return write_whole(file, json.dumps(wanted, indent=2) + "\n")
-    begun = json.loads(file.read_text())
-    changed = [name for name in wanted["recipe"] if begun["recipe"].get(name) != wanted["recipe"][name]]
-    changed += [name for name in ("data", "start") if begun[name] != wanted[name]]
-    if changed:
-        raise ValueError(f"{file.parent} began with other {', '.join(changed)}; give this run a folder of its own.")
+    if file.exists():
+        begun = json.loads(file.read_text())
+        changed = [name for name in wanted["recipe"] if begun["recipe"].get(name) != wanted["recipe"][name]]
+        changed += [name for name in ("data", "start") if begun[name] != wanted[name]]
+        if not changed:
+            return
+        if has_checkpoints(file.parent):
+            raise ValueError(f"{file.parent} began with other {', '.join(changed)}; give this run a folder of its own.")
+        shutil.rmtree(file.parent / "graph", ignore_errors=True)
+        for each in made:
+            each.unlink(missing_ok=True)
+    elif there := [each.name for each in made if each.exists()]:
+        raise ValueError(f"{out} has a {there[0]} of no run; give this run a folder of its own.")
+    write_whole(file, json.dumps(wanted, indent=2) + "\n")
 
 
 def _prepare_tokenizer(source: Source, recipe: Recipe, out: Path, start: Path | None) -> None:
@@ -129,6 +145,8 @@ def _begin(recipe: Recipe, out: Path, start: Path | None, encoder: Encoder) -> M
     graph = out / "run/graph"
     if not (graph / "model.json").exists():
         config = recipe.config if start is None else read_config(start)
+        if any(config.get(name) != size for name, size in recipe.config.items() if name in REQUIRED):
+            print(f"The model has the sizes of {start}, not the recipe's.")
         write_whole(out / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
         if start is None:
             write_model(out, config, initial_weights(config, recipe.seed), "float32")
@@ -139,7 +157,7 @@ def _begin(recipe: Recipe, out: Path, start: Path | None, encoder: Encoder) -> M
     return model
 
 
-def _update(optimizer: Any) -> Update:
+def make_update(optimizer: Any) -> Update:
     """One step of the optimizer, compiled."""
 
     def update(weights: Weights, state: Any, gradients: Weights, rate: float) -> tuple[Weights, Any]:

@@ -192,6 +192,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
         ({"export": "int8"}, "export"),
         ({"row": 8}, "row: "),
         ({"config": {}}, "vocab_size"),
+        ({"config": {"vocab_size": 320}}, "hidden_size"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused_by_the_name_of_what_is_wrong(change, said, tmp_path):

@@ -14,15 +14,17 @@ from safetensors.numpy import load_file
 from griffin_origin.model import Model
 from recipes import __main__ as program
 from recipes import network
-from recipes.checkpoints import load_checkpoint
+from recipes.checkpoints import Place, load_checkpoint, save_checkpoint
 from recipes.documents import Encoded
 from recipes.encoder import Encoder
+from recipes.evaluate import perplexity
 from recipes.hugging_face import convert, griffin, read_config, write_model
+from recipes.optimizer import make_optimizer
 from recipes.packing import pack, together
-from recipes.pocket.card import BEGIN, CARD, END, with_figures
+from recipes.pocket.card import BEGIN, CARD, END, weights_hash, with_figures
 from recipes.pocket.dialogues import Dialogues
-from recipes.recipe import read_recipe
-from recipes.train import train
+from recipes.recipe import Stage, read_recipe
+from recipes.train import make_update, train
 
 RECIPE = read_recipe(ROOT / "origin/recipes/tiny.json")
 
@@ -101,6 +103,107 @@ def test_a_run_whose_loss_is_no_number_ends_and_keeps_none_of_it(trained, tmp_pa
     assert not list((tmp_path / "out/run").glob("step-*"))
 
 
+def test_a_run_whose_weights_become_useless_keeps_none_of_them(trained, tmp_path):
+    wild = Stage(steps=3, rate=1e30, last_rate=1e30)
+    with pytest.raises(RuntimeError, match="weights after step 1 are useless"):
+        train(Dialogues(), replace(RECIPE, stages=(wild,), checkpoint_steps=1), tmp_path / "out", start=trained)
+    assert not list((tmp_path / "out/run").glob("step-*"))
+    assert losses(tmp_path / "out", "held out") == []
+
+
+def test_a_stage_has_its_window_and_opens_gates_once(trained, tmp_path, monkeypatch):
+    seen = []
+
+    def still(_, weights, batch, window):
+        bias = weights["layers.0.temporal_block.rg_lru.recurrent_gate_bias"]
+        seen.append((window, float(np.asarray(bias).sum()), batch["weights"]))
+        return np.float32(1), {name: np.zeros_like(each) for name, each in weights.items()}
+
+    monkeypatch.setattr(network, "compiled_gradients", still)
+    stages = (Stage(steps=2, rate=1e-9, last_rate=1e-9, window=8), Stage(2, 1e-9, 1e-9, open_gates=3))
+    train(Dialogues(), replace(RECIPE, stages=stages), tmp_path / "out", start=trained)
+    assert [window for window, _, _ in seen] == [8, 8, 16, 16]
+    before, still_before, opened, still_opened = (bias for _, bias, _ in seen)
+    assert (before, opened) == (pytest.approx(still_before), pytest.approx(still_opened))
+    assert before - opened == pytest.approx(3 * RECIPE.config["lru_width"] / 2)
+    counts = np.concatenate([weights.ravel() for _, _, weights in seen])
+    np.testing.assert_allclose(np.unique(counts[counts > 0]), [RECIPE.user_weight, 1], rtol=1e-6)
+
+
+def test_a_step_is_adamw_on_clipped_gradients():
+    names = ["layers.0.mlp_block.up_proj.weight", "layers.0.mlp_block.up_proj.bias"]
+    random = np.random.default_rng(1)
+    weights, first, second = ({name: random.standard_normal(5).astype(np.float32) for name in names} for _ in range(3))
+    optimizer = make_optimizer(RECIPE)
+    ours, state = dict(weights), optimizer.init(weights)
+    expected, m, v = weights, dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    for step, (gradients, rate) in enumerate([(first, 0.1), (second, 0.01)], 1):
+        ours, state = make_update(optimizer)(ours, state, gradients, rate)
+        norm = np.sqrt(sum((each**2).sum() for each in gradients.values()))
+        assert norm > RECIPE.clip_norm
+        for name in names:
+            gradient = gradients[name] * RECIPE.clip_norm / norm
+            m[name] = 0.9 * m[name] + 0.1 * gradient
+            v[name] = RECIPE.beta2 * v[name] + (1 - RECIPE.beta2) * gradient**2
+            change = m[name] / (1 - 0.9**step) / (np.sqrt(v[name] / (1 - RECIPE.beta2**step)) + 1e-8)
+            decay = RECIPE.weight_decay * expected[name] if name.endswith("weight") else 0
+            expected = expected | {name: expected[name] - rate * (change + decay)}
+    for name in names:
+        np.testing.assert_allclose(ours[name], expected[name], rtol=1e-5)
+
+
+def test_perplexity_is_of_what_the_model_has_to_say(trained, converted, monkeypatch):
+    seen = []
+
+    def measured(_, __, batch, ___):
+        seen.append(batch)
+        return 0.01 * (batch["pos"] + 1) + 5 * (batch["weights"] < 1)
+
+    monkeypatch.setattr(network, "measure", measured)
+    encoder = Encoder(trained, user_weight=0.5)
+    found = perplexity(converted, encoder, Dialogues(), RECIPE.row_tokens)
+    positions = np.concatenate([batch["pos"][batch["weights"] == 1] for batch in seen])
+    window = RECIPE.config["attention_window_size"]
+    assert found.tokens == len(positions) > 100
+    for part, chosen in [
+        (found.all, positions),
+        (found.in_first_window, positions[positions < window]),
+        (found.behind, positions[positions >= window]),
+    ]:
+        assert part == pytest.approx(np.exp(0.01 * (chosen.mean() + 1)))
+
+
+def test_a_run_without_a_checkpoint_begins_anew_as_it_is_told(trained, tmp_path):
+    large = replace(RECIPE, config=RECIPE.config | {"vocab_size": 60_000})
+    with pytest.raises(ValueError, match="No vocabulary of 60000 pieces"):
+        train(Dialogues(), large, tmp_path / "out")
+    train(Dialogues(), RECIPE, tmp_path / "out", until=1)
+    with pytest.raises(ValueError, match="began with other config"):
+        train(Dialogues(), large, tmp_path / "out")
+
+
+def test_a_model_of_no_run_is_not_written_over(trained, tmp_path):
+    (tmp_path / "tokenizer.json").write_bytes((trained / "tokenizer.json").read_bytes())
+    with pytest.raises(ValueError, match=r"has a tokenizer\.json of no run"):
+        train(Dialogues(), RECIPE, tmp_path)
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["tokenizer.json"]
+
+
+def test_damaged_checkpoints_are_told_of_and_give_way_to_sound_ones(tmp_path):
+    weights = {"weight": np.arange(3, dtype=np.float32)}
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, Place(step, step), weights, ())
+    files = sorted(tmp_path.glob("step-*"))
+    assert [file.name for file in files] == ["step-00000002.safetensors", "step-00000003.safetensors"]
+    files[1].write_bytes(b"half")
+    assert load_checkpoint(tmp_path, weights, ())[0] == Place(2, 2)
+    files[0].write_bytes(b"half")
+    with pytest.raises(ValueError, match="No checkpoint in"):
+        load_checkpoint(tmp_path, weights, ())
+    save_checkpoint(tmp_path, Place(1, 1), weights, ())
+    assert [file.name for file in tmp_path.glob("step-*")] == ["step-00000001.safetensors"]
+
+
 def test_an_export_in_bfloat16_is_the_trainers_weights_rounded(trained, tmp_path):
     exported = load_file(trained / "model.safetensors")
     write_model(tmp_path, read_config(trained), exported, "bfloat16")
@@ -137,7 +240,7 @@ def test_a_model_of_ones_own_chats_goes_on_from_another(trained, tmp_path, capsy
                 {"role": "assistant", "content": f"{i} is a number."},
             ]
         }
-        for i in range(150)
+        for i in range(500)
     ]
     data = tmp_path / "chats.jsonl"
     data.write_text("\n".join(map(json.dumps, chats)))
@@ -155,6 +258,10 @@ def test_another_model_does_not_go_on_with_a_run(trained):
     with pytest.raises(ValueError, match="of another model"):
         load_checkpoint(trained / "run", {"weight": np.zeros(3)}, ())
     assert load_checkpoint(trained, {}, ()) is None
+
+
+def test_the_cards_figures_are_of_the_shipped_weights():
+    assert f"begins with {weights_hash()}." in CARD.read_text()
 
 
 def test_figures_are_written_between_the_cards_markers():

@@ -24,6 +24,12 @@ function relativeError(actual: Float32Array, expected: Float32Array): number {
   return Math.sqrt(difference / size);
 }
 
+/** By how much the first of some logits is ahead of the second. */
+function margin(logits: Float32Array): number {
+  const [first = 0, second = 0] = logits.toSorted().subarray(-2).toReversed();
+  return first - second;
+}
+
 describe.each(["int8", "int4"] as const)("%s", (format) => {
   const those = names.filter((name) => format === "int8" || !oddRows.includes(name));
   it.each(those)("gives the logits of %s that ONNX Runtime gives", async (name) => {
@@ -34,10 +40,13 @@ describe.each(["int8", "int4"] as const)("%s", (format) => {
     await runner.close();
     const { logits } = await score(await engineOf(folder), tokens);
     const error = relativeError(logits, expected);
-    const [ours, theirs] = [logits, expected].map((each) => likeliestTokens(each, config.vocabSize));
-    const same = ours!.filter((token, i) => token === theirs![i]).length / ours!.length;
     expect(error).toBeLessThan(0.01);
-    if (name === "pocket") expect(same).toBeGreaterThanOrEqual(0.99);
+    if (name !== "pocket") return;
+    const [ours, theirs] = [logits, expected].map((each) => likeliestTokens(each, config.vocabSize));
+    const isClear = (i: number) => margin(expected.subarray(i * config.vocabSize, (i + 1) * config.vocabSize)) > 0.05;
+    const clear = Array.from(tokens.keys()).filter(isClear);
+    expect(clear.length).toBeGreaterThan(0.95 * tokens.length);
+    expect(clear.filter((i) => ours![i] !== theirs![i])).toEqual([]);
   });
 });
 

@@ -20,8 +20,8 @@ from .server import Server
 POCKET = ROOT / "models/pocket"
 CARD = POCKET / "CARD.md"
 BEGIN, END = "<!-- figures: python -m recipes card -->", "<!-- end of figures -->"
-#: Dialogues are measured in rows of so many tokens, as they were trained.
-ROW_TOKENS = 384
+#: Dialogues are measured in rows of so many tokens, as the last of training were.
+ROW_TOKENS = 768
 
 
 def write_card() -> None:

@@ -15,6 +15,8 @@ Dialogue = tuple[Turn, ...]
 #: The share of dialogues that are about remembering.
 RECALL_SHARE = 0.65
 MOST_TURNS = 18
+#: So many dialogues tell a Source from another one: there is hardly a word that they do not have.
+FINGERPRINTED = 2_000
 #: Turns of other talk between telling and asking.
 TURNS_BETWEEN = (0, 1, 1, 2, 3, 4, 6, 9)
 #: In an everyday dialogue, what becomes of a turn: a fact is told, one is asked for, one that was not told, a story; else
@@ -92,7 +94,7 @@ class Dialogues:
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
-        first = list(islice(self._all("training", dialogue), 20))
+        first = list(islice(self._all("training", dialogue), FINGERPRINTED))
         self.fingerprint = hashlib.sha256(repr(first).encode()).hexdigest()
 
     def sample(self) -> Iterator[Dialogue]:

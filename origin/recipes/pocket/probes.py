@@ -19,7 +19,7 @@ FACTS = {
     "city": "city",
     "favourite colour": "color",
     "pet's name": "pet",
-    "number (two digits)": "number",
+    "number (one or two digits)": "number",
 }
 #: Tokens of other talk between telling and asking: at least and at most.
 DISTANCES = ((0, 60), (130, 260), (300, 600))
