@@ -1,6 +1,5 @@
 // The app: what every request goes through, then the routes. A request's way on is its route's file, then the object.
 import { Hono } from "hono";
-import { bodyLimit } from "hono/body-limit";
 import { cors } from "hono/cors";
 import { matchedRoutes } from "hono/route";
 import { getPath } from "hono/utils/url";
@@ -23,7 +22,7 @@ import { countRequest, metrics } from "./metrics.ts";
 import { items } from "./items.ts";
 import { models } from "./models.ts";
 import { openApi } from "./openapi.ts";
-import { bodyLimitBytes, discardBody, mostDiscardedBytes } from "./read-body.ts";
+import { limitBody } from "./read-body.ts";
 import { createRequestLog } from "./request-log.ts";
 import { responses } from "./responses.ts";
 import { isStateFile, states } from "./states.ts";
@@ -77,13 +76,6 @@ export function createApp({ modelIds, log }: AppOptions): Hono<AppEnv> {
   app.use("/v1/admin/*", adminAccess);
   app.use("/metrics", (context, next) => (isOpen(context.env) ? next() : adminAccess(context, next)));
 
-  const limitBody = bodyLimit({
-    maxSize: bodyLimitBytes,
-    async onError({ req: { raw } }) {
-      await discardBody(raw, mostDiscardedBytes);
-      return errorResponse(new GriffinError("body_too_large", `A body may have at most ${bodyLimitBytes} bytes.`));
-    },
-  });
   // Files have limits of their own, and so has what is posted to hooks.
   app.use("/v1/*", (context, next) =>
     isStateFile(context.req) || isUpload(context.req) || isHookPost(context.req) ? next() : limitBody(context, next),

@@ -1,6 +1,6 @@
 // The body of a request: bytes to JSON to a schema's type. What does not fit is named by the path of its field; its
 // value is never repeated.
-import type { HonoRequest } from "hono";
+import type { HonoRequest, MiddlewareHandler } from "hono";
 import { z } from "zod";
 import { GriffinError } from "../errors.ts";
 import { requestError } from "./errors.ts";
@@ -85,8 +85,26 @@ export async function discardBody({ body }: Request, mostBytes: number): Promise
   }
 }
 
+/**
+ * Lets in whoever sends at most `bodyLimitBytes`, be their number told or not. Hono's own body-limit leaves the rest of a
+ * body whose length was not told, and its sender sees a broken connection.
+ */
+export const limitBody: MiddlewareHandler = async ({ req }, next) => {
+  const { raw } = req;
+  const told = raw.headers.has("transfer-encoding") ? null : raw.headers.get("content-length");
+  if (raw.body === null) return next();
+  if (told === null) {
+    const body = await readBytes(req, bodyLimitBytes);
+    req.raw = new Request(raw, { method: raw.method, body });
+  } else if (Number(told) > bodyLimitBytes) {
+    await discardBody(raw, mostDiscardedBytes);
+    throw bodyTooLarge(bodyLimitBytes);
+  }
+  return next();
+};
+
 /** The bytes of a body, at most `limitBytes` of which are ever held. Throws `body_too_large`. */
-export async function readBytes({ raw }: HonoRequest, limitBytes: number): Promise<Uint8Array> {
+export async function readBytes({ raw }: HonoRequest, limitBytes: number): Promise<Uint8Array<ArrayBuffer>> {
   const pieces: Uint8Array[] = [];
   let bytes = 0;
   try {
@@ -98,9 +116,7 @@ export async function readBytes({ raw }: HonoRequest, limitBytes: number): Promi
   } catch (cause) {
     throw left(cause);
   }
-  if (bytes > limitBytes) {
-    throw new GriffinError("body_too_large", `This body may have at most ${limitBytes} bytes.`);
-  }
+  if (bytes > limitBytes) throw bodyTooLarge(limitBytes);
   const whole = new Uint8Array(bytes);
   let at = 0;
   for (const piece of pieces) {
@@ -109,6 +125,9 @@ export async function readBytes({ raw }: HonoRequest, limitBytes: number): Promi
   }
   return whole;
 }
+
+const bodyTooLarge = (limitBytes: number) =>
+  new GriffinError("body_too_large", `This body may have at most ${limitBytes} bytes.`);
 
 export const left = (cause: unknown) =>
   new GriffinError("cancelled", "The client left before its request was here.", { cause });
