@@ -32,8 +32,9 @@ def save_checkpoint(folder: Path, place: Place, weights: Weights, optimizer_stat
     partial = file.with_suffix(".partial")
     save_file(arrays, partial, metadata={"place": json.dumps(asdict(place))})
     keep_whole(partial, file)
-    kept = [each for each in _files(folder) if each <= file][-KEPT:]
-    for other in set(_files(folder)) - set(kept):  # later ones could not be read, or the run would be further
+    files = _files(folder)
+    kept = [each for each in files if each <= file][-KEPT:]
+    for other in set(files) - set(kept):  # later ones could not be read, or the run would be further
         other.unlink()
 
 
@@ -46,12 +47,13 @@ def load_checkpoint(folder: Path, weights: Weights, optimizer_state: Any) -> tup
     """The latest checkpoint that can be read, in the shape of the given weights and state; None where there are none. Raises
     ValueError where none of them can be read.
     """
-    for file in reversed(_files(folder)):
+    files = _files(folder)
+    for file in reversed(files):
         try:
             return _load(file, weights, optimizer_state)
         except SafetensorError:
             continue  # a disk that lost its end; the one before is there for that
-    if has_checkpoints(folder):
+    if files:
         raise ValueError(f"No checkpoint in {folder} can be read. Delete them all to begin anew.")
     return None
 

@@ -53,14 +53,13 @@ export async function readingOf(
   if (start?.isNew) live.sharedTokens = start.state.position;
   const state = start?.state ?? past.state;
   const position = state?.position ?? 0;
-  const window = (tokens: readonly number[], end: number) => tokens.slice(Math.max(0, end - config.window), end);
   const ownHistory = () =>
     options.repetitionPenalty === 1 ? [] : recentTokens(store, past.base, engine, config.window);
   return {
     turn: {
       tokens: start === null ? unshared : prompt.slice(position),
       state,
-      history: start === null ? ownHistory() : window(prompt, position),
+      history: start === null ? ownHistory() : prompt.slice(Math.max(0, position - config.window), position),
       ...limitsOf(options),
       isBatch: options.isBatch,
       isBegun: row.attempts > 1 || options.background,

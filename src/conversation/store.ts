@@ -32,6 +32,8 @@ export interface LostState {
   data: null;
 }
 
+const hasState = (snapshot: NewSnapshot): snapshot is NewSnapshot & { state: State } => snapshot.state.data !== null;
+
 /** A state that comes from elsewhere. */
 export interface NewImport {
   state: State;
@@ -295,18 +297,19 @@ export class Store {
     return db.transaction(() => {
       const before = db.written;
       const { parent, branch } = turns.placeOfRunning(db, turn);
-      const { state = null, identity = null, base = null } = snapshot ?? {};
-      if (state?.data && identity) snapshots.saveSnapshot(db, turn, state, identity, base);
+      if (snapshot !== null && hasState(snapshot)) {
+        snapshots.saveSnapshot(db, turn, snapshot.state, snapshot.identity, snapshot.base);
+      }
       if (branch !== null) branches.setBranchHead(db, branch, turn, outcome.nowMs);
       if (texts !== null) prefixes.addPrefix(db, turn, parent, [...texts, { role: "model", content: outcome.text }]);
       log.deleteLog(db, turn);
       snapshots.dropOldSnapshots(db, turn);
-      const end = {
-        endPosition: state?.position ?? null,
-        checkpoint: identity?.checkpoint ?? null,
-        stateBytes: state?.data?.byteLength ?? 0,
+      const state = {
+        endPosition: snapshot?.state.position ?? null,
+        checkpoint: snapshot?.identity.checkpoint ?? null,
+        stateBytes: snapshot?.state.data?.byteLength ?? 0,
       };
-      return turns.finishTurn(db, turn, outcome, end, before);
+      return turns.finishTurn(db, turn, outcome, state, before);
     });
   }
 

@@ -300,11 +300,12 @@ const scoreIsElsewhere = () =>
 
 /** A signal that is given so much later than `signal`. */
 function later(ms: number, signal?: AbortSignal): AbortSignal | undefined {
+  if (signal === undefined) return undefined;
   const late = new AbortController();
   const begin = () => void setTimeout(() => late.abort(), ms);
-  if (signal?.aborted) begin();
-  signal?.addEventListener("abort", begin, { once: true });
-  return signal && late.signal;
+  if (signal.aborted) begin();
+  else signal.addEventListener("abort", begin, { once: true });
+  return late.signal;
 }
 
 /** Thrown through a turn by what it waits for, not by who reads it. */

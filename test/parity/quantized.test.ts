@@ -43,10 +43,11 @@ describe.each(["int8", "int4"] as const)("%s", (format) => {
     expect(error).toBeLessThan(0.01);
     if (name !== "pocket") return;
     const [ours, theirs] = [logits, expected].map((each) => likeliestTokens(each, config.vocabSize));
-    const isClear = (i: number) => margin(expected.subarray(i * config.vocabSize, (i + 1) * config.vocabSize)) > 0.05;
-    const clear = Array.from(tokens.keys()).filter(isClear);
-    expect(clear.length).toBeGreaterThan(0.95 * tokens.length);
-    expect(clear.filter((i) => ours![i] !== theirs![i])).toEqual([]);
+    const isClear = (i: number) => margin(expected.subarray(i * config.vocabSize, (i + 1) * config.vocabSize)) > 0.02;
+    const others = Array.from(tokens.keys()).filter((i) => ours![i] !== theirs![i]);
+    // Another token is the likeliest only where two are as good as equally likely, and that is rare.
+    expect(others.filter(isClear)).toEqual([]);
+    expect(others.length).toBeLessThan(0.02 * tokens.length);
   });
 });
 
